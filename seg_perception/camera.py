@@ -1,0 +1,279 @@
+"""Camera geometry: intrinsics with lens distortion, and the pose of the optical frame in the vehicle.
+
+Pixel coordinates put (0, 0) at the centre of the top left pixel, as OpenCV and ROS do. The
+optical frame is x right, y down, z forward and the vehicle frame x forward, y left, z up
+(REP 103, REP 105). Distortion models are those of sensor_msgs/CameraInfo.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from seg_perception.errors import CameraError
+
+PLUMB_BOB = 'plumb_bob'
+RATIONAL = 'rational_polynomial'
+EQUIDISTANT = 'equidistant'
+COEFFICIENTS = {PLUMB_BOB: (0, 4, 5), RATIONAL: (8, 12, 14), EQUIDISTANT: (4,)}
+"""Accepted lengths of D for each sensor_msgs/CameraInfo distortion_model."""
+
+OPTICAL_FROM_BODY = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
+"""Rotation from a body frame (x forward, y left, z up) to its optical frame (REP 103)."""
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class CameraModel:
+    """Intrinsics of one camera at one image size; hashable, so that equal models share look-up tables."""
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    distortion_model: str = PLUMB_BOB
+    distortion: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.width <= 0 or self.height <= 0:
+            raise CameraError(f'camera size is {self.width}x{self.height}; expected a positive size; check camera_info')
+        numbers = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
+        if not all(math.isfinite(v) for v in numbers):
+            raise CameraError(f'intrinsics or distortion hold NaN or infinity: {numbers}; recalibrate the camera')
+        if self.fx <= 0 or self.fy <= 0:
+            raise CameraError(f'focal lengths are {self.fx}, {self.fy} px; expected > 0: the camera is not calibrated')
+        if self.distortion_model not in COEFFICIENTS:
+            raise CameraError(
+                f'distortion_model is {self.distortion_model!r}; expected one of {sorted(COEFFICIENTS)}'
+            )
+        if len(self.distortion) not in COEFFICIENTS[self.distortion_model]:
+            raise CameraError(
+                f'{self.distortion_model} has {len(self.distortion)} coefficients; '
+                f'expected {" or ".join(map(str, COEFFICIENTS[self.distortion_model]))}'
+            )
+
+    @classmethod
+    def from_camera_info(
+        cls,
+        width: int,
+        height: int,
+        k: Sequence[float],
+        d: Sequence[float],
+        distortion_model: str,
+        binning: tuple[int, int] = (0, 0),
+        roi: tuple[int, int, int, int] = (0, 0, 0, 0),
+    ) -> CameraModel:
+        """Build the model of the image as delivered from the fields of sensor_msgs/CameraInfo.
+
+        Args:
+            width, height: full sensor size the calibration was made at, in pixels.
+            k: the 3x3 camera matrix, row-major.
+            binning: (binning_x, binning_y); 0 means 1.
+            roi: (x_offset, y_offset, width, height) in full resolution; zero size means the whole image.
+
+        Raises:
+            CameraError: not calibrated, NaN, an unknown model, or a region outside the sensor.
+        """
+        if len(k) != 9:
+            raise CameraError(f'camera matrix K has {len(k)} values; expected 9')
+        coefficients = tuple(float(v) for v in d)
+        model = distortion_model or PLUMB_BOB
+        full = cls(width, height, float(k[0]), float(k[4]), float(k[2]), float(k[5]), model, coefficients)
+        x, y, roi_width, roi_height = roi
+        if roi_width and roi_height:
+            full = full.cropped(x, y, roi_width, roi_height)
+        bin_x, bin_y = (max(1, b) for b in binning)
+        return full.resized(full.width // bin_x, full.height // bin_y) if bin_x * bin_y > 1 else full
+
+    def resized(self, width: int, height: int) -> CameraModel:
+        """Return the model of the same view resampled to another size (pixel areas scaled, as cv2.resize does)."""
+        sx, sy = width / self.width, height / self.height
+        return replace(
+            self,
+            width=width,
+            height=height,
+            fx=self.fx * sx,
+            fy=self.fy * sy,
+            cx=(self.cx + 0.5) * sx - 0.5,
+            cy=(self.cy + 0.5) * sy - 0.5,
+        )
+
+    def cropped(self, x: int, y: int, width: int, height: int) -> CameraModel:
+        """Return the model of the rectangle at (x, y).
+
+        Raises:
+            CameraError: the rectangle leaves the image.
+        """
+        if x < 0 or y < 0 or width <= 0 or height <= 0 or x + width > self.width or y + height > self.height:
+            raise CameraError(
+                f'crop x={x} y={y} {width}x{height} does not fit in {self.width}x{self.height}; correct the region'
+            )
+        return replace(self, width=width, height=height, cx=self.cx - x, cy=self.cy - y)
+
+    @property
+    def matrix(self) -> Array:
+        """The 3x3 camera matrix K."""
+        return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+
+    def project(self, points: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """Project points of the optical frame.
+
+        Args:
+            points: float [N, 3], metres, optical frame.
+
+        Returns:
+            Pixels float [N, 2] and bool [N]: in front of the camera and short of the radius at which the
+            distortion folds back. Points that project outside the image are valid; the caller clips.
+        """
+        points = np.asarray(points, np.float64)
+        z = points[:, 2]
+        front = z > 1e-6
+        safe_z = np.where(front, z, 1.0)
+        plane = points[:, :2] / safe_z[:, None]
+        radius = np.hypot(plane[:, 0], plane[:, 1])
+        valid = front & (np.arctan(radius) < max_angle_rad(self))
+        if self.distortion_model == EQUIDISTANT:
+            theta = np.arctan(radius)
+            scale = _equidistant(theta, self.distortion) / np.where(radius > 1e-9, radius, 1.0)
+            distorted = plane * np.where(radius > 1e-9, scale, 1.0)[:, None]
+        else:
+            distorted = _brown_conrady(np.where(valid[:, None], plane, 0.0), self.distortion)
+        return distorted * (self.fx, self.fy) + (self.cx, self.cy), valid
+
+    def rays(self, pixels: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """Return unit directions in the optical frame, float [N, 3], of pixels [N, 2], and where they are valid.
+
+        A pixel beyond the fold of the distortion, or one whose inverse did not converge, is not valid.
+        """
+        pixels = np.asarray(pixels, np.float64).reshape(-1, 1, 2)
+        if self.distortion_model == EQUIDISTANT:
+            plane = _undistort_equidistant(self, pixels[:, 0])
+        else:
+            criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 60, 1e-10)
+            d = np.asarray(self.distortion or (0.0,) * 4)
+            plane = cv2.undistortPointsIter(pixels, self.matrix, d, np.eye(3), np.eye(3), criteria)[:, 0]
+        finite = np.isfinite(plane).all(axis=1)
+        directions = np.column_stack([np.where(finite[:, None], plane, 0.0), np.ones(len(plane))])
+        back, valid = self.project(directions)
+        valid &= finite & (np.abs(back - pixels[:, 0]).max(axis=1) < 0.05)
+        return directions / np.linalg.norm(directions, axis=1, keepdims=True), valid
+
+
+def _equidistant(theta: Array, d: Sequence[float]) -> Array:
+    t2 = theta * theta
+    return np.asarray(theta * (1 + t2 * (d[0] + t2 * (d[1] + t2 * (d[2] + t2 * d[3])))))
+
+
+def _brown_conrady(plane: Array, distortion: Sequence[float]) -> Array:
+    """Brown-Conrady with the rational, thin-prism and tilt terms, by OpenCV."""
+    points = np.column_stack([plane, np.ones(len(plane))])
+    d = np.asarray(distortion or (0.0,) * 4, np.float64)
+    if not len(points):
+        return plane
+    return np.asarray(cv2.projectPoints(points, np.zeros(3), np.zeros(3), np.eye(3), d)[0][:, 0], np.float64)
+
+
+def _undistort_equidistant(camera: CameraModel, pixels: Array) -> Array:
+    """Invert theta -> theta_d by bisection inside the monotonic range; NaN outside it."""
+    offset = (pixels - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
+    theta_d = np.hypot(offset[:, 0], offset[:, 1])
+    low, high = np.zeros_like(theta_d), np.full_like(theta_d, max_angle_rad(camera))
+    for _ in range(48):
+        middle = (low + high) / 2
+        below = _equidistant(middle, camera.distortion) < theta_d
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    scale = np.where(theta_d > 1e-9, np.tan(low) / np.where(theta_d > 1e-9, theta_d, 1.0), 1.0)
+    plane = offset * scale[:, None]
+    plane[theta_d > _equidistant(np.array([max_angle_rad(camera)]), camera.distortion)] = np.nan
+    return plane
+
+
+@lru_cache(maxsize=64)
+def max_angle_rad(camera: CameraModel) -> float:
+    """Largest angle from the optical axis before the radial distortion stops growing (folds back)."""
+    theta = np.linspace(0.0, math.radians(89.0), 4096)
+    if camera.distortion_model == EQUIDISTANT:
+        radius = _equidistant(theta, camera.distortion)
+    else:
+        d = (*camera.distortion, *(0.0,) * (8 - len(camera.distortion)))
+        r = np.tan(theta)
+        r2 = r * r
+        denominator = 1 + r2 * (d[5] + r2 * (d[6] + r2 * d[7]))
+        with np.errstate(divide='ignore', invalid='ignore'):
+            radius = r * (1 + r2 * (d[0] + r2 * (d[1] + r2 * d[4]))) / denominator
+        radius[~(denominator > 1e-6)] = -np.inf
+    falling = np.flatnonzero(np.diff(radius) <= 0)
+    return float(theta[falling[0]] if len(falling) else theta[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """Rigid transform `parent_from_child`: translation in metres, unit quaternion (x, y, z, w)."""
+
+    translation_m: tuple[float, float, float]
+    quaternion: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        values = (*self.translation_m, *self.quaternion)
+        norm = math.sqrt(sum(q * q for q in self.quaternion))
+        if not all(math.isfinite(v) for v in values) or abs(norm - 1.0) > 1e-3:
+            raise CameraError(f'pose {values} is not a finite translation with a unit quaternion; check TF or extrinsics')
+
+    @classmethod
+    def from_rotation(cls, rotation: Array, translation_m: Sequence[float]) -> Pose:
+        """Build from a 3x3 rotation matrix."""
+        x, y, z = (float(v) for v in translation_m)
+        vector = cv2.Rodrigues(np.asarray(rotation, np.float64))[0][:, 0]
+        angle = float(np.linalg.norm(vector))
+        axis = vector / angle if angle > 1e-12 else vector
+        qx, qy, qz = (float(v) for v in axis * math.sin(angle / 2))
+        return cls((x, y, z), (qx, qy, qz, math.cos(angle / 2)))
+
+    @classmethod
+    def mounted(cls, x: float, y: float, z: float, roll: float, pitch: float, yaw: float) -> Pose:
+        """Pose of the optical frame of a camera whose body (x forward) sits at x, y, z metres, roll/pitch/yaw radians.
+
+        Fixed-axis roll, pitch, yaw as in URDF and static_transform_publisher: positive pitch looks down.
+        """
+        cr, sr, cp, sp, cy, sy = (f(a) for a in (roll, pitch, yaw) for f in (math.cos, math.sin))
+        body = np.array(
+            [
+                [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+                [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+                [-sp, cp * sr, cp * cr],
+            ]
+        )
+        return cls.from_rotation(body @ OPTICAL_FROM_BODY.T, (x, y, z))
+
+    @property
+    def rotation(self) -> Array:
+        """The 3x3 rotation matrix."""
+        x, y, z, w = self.quaternion
+        return np.array(
+            [
+                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+            ]
+        )
+
+    def transform(self, points: Array) -> Array:
+        """Map points float [N, 3] from the child to the parent frame."""
+        return np.asarray(points) @ self.rotation.T + np.asarray(self.translation_m)
+
+    def inverse(self) -> Pose:
+        """Return `child_from_parent`."""
+        rotation = self.rotation.T
+        return Pose.from_rotation(rotation, -rotation @ np.asarray(self.translation_m))
+
+    def __matmul__(self, other: Pose) -> Pose:
+        return Pose.from_rotation(self.rotation @ other.rotation, self.transform(np.array([other.translation_m]))[0])

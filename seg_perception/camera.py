@@ -52,9 +52,7 @@ class CameraModel:
         if self.fx <= 0 or self.fy <= 0:
             raise CameraError(f'focal lengths are {self.fx}, {self.fy} px; expected > 0: the camera is not calibrated')
         if self.distortion_model not in COEFFICIENTS:
-            raise CameraError(
-                f'distortion_model is {self.distortion_model!r}; expected one of {sorted(COEFFICIENTS)}'
-            )
+            raise CameraError(f'distortion_model is {self.distortion_model!r}; expected one of {sorted(COEFFICIENTS)}')
         if len(self.distortion) not in COEFFICIENTS[self.distortion_model]:
             raise CameraError(
                 f'{self.distortion_model} has {len(self.distortion)} coefficients; '
@@ -226,7 +224,9 @@ class Pose:
         values = (*self.translation_m, *self.quaternion)
         norm = math.sqrt(sum(q * q for q in self.quaternion))
         if not all(math.isfinite(v) for v in values) or abs(norm - 1.0) > 1e-3:
-            raise CameraError(f'pose {values} is not a finite translation with a unit quaternion; check TF or extrinsics')
+            raise CameraError(
+                f'pose {values} is not a finite translation with a unit quaternion; check TF or extrinsics'
+            )
 
     @classmethod
     def from_rotation(cls, rotation: Array, translation_m: Sequence[float]) -> Pose:

@@ -150,7 +150,9 @@ def read_class_table(path: Path) -> list[dict[str, str]]:
         with path.open(newline='', encoding='utf-8') as file:
             rows = list(csv.DictReader(file))
     except OSError as error:
-        raise ModelError(f'{path}: cannot read the class table ({error.strerror}); give a CSV with id, name, role') from error
+        raise ModelError(
+            f'{path}: cannot read the class table ({error.strerror}); give a CSV with id, name, role'
+        ) from error
     missing = {'id', 'name', 'role'} - set(rows[0] if rows else ())
     if missing:
         raise ModelError(f'{path}: the class table lacks {sorted(missing)}; expected columns id, name, role')

@@ -1,0 +1,76 @@
+"""The `seg_perception` command. Each subcommand lives in the module of its name and is imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from seg_perception import __version__
+from seg_perception.errors import SegPerceptionError
+
+COMMANDS = {
+    'demo': 'Render or replay a drive through the real node and write a video.',
+    'play': 'Publish a bag, video or folder as a live camera.',
+    'process': 'Run bags, videos and folders offline; write a bag, a video and a report.',
+    'compare': 'Compare two processed runs; the exit code is a regression gate.',
+    'view': 'Show the outputs of the running node in a browser.',
+    'doctor': 'Find out why nothing arrives.',
+    'bench': 'Time the engine, the whole frame and the usual hand-written loop.',
+    'build': 'Build, list or clean TensorRT plans.',
+    'evaluate': 'Measure a model against labelled images.',
+    'evaluate-grid': 'Measure the grid against synthetic truth.',
+    'check-camera': 'Compare the configured camera pose with a recorded straight drive.',
+    'train': 'Train a network from a YAML file.',
+    'export': 'Write a checkpoint as a deployable ONNX model.',
+    'prelabel': 'Write label images for annotators, least certain first.',
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a subcommand's module only when it is needed, so that `--help` is fast and needs no ROS or torch."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f'seg_perception.cli.{name.replace("-", "_")}')
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section('Commands'):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={'help_option_names': ['-h', '--help'], 'max_content_width': 100})
+@click.version_option(__version__)
+@click.option('--debug', is_flag=True, help='Show the traceback of an error.')
+def group(debug: bool) -> None:
+    """Camera perception for ROS 2: road, lane and obstacle labels and a drivable-area grid.
+
+    Exit codes: 0 done, 1 an error that one line on stderr explains, 2 wrong usage,
+    3 a check or regression gate failed, 130 interrupted.
+    """
+
+
+def main() -> None:
+    """Entry point: one line and exit code 1 for an expected error, a traceback only with --debug."""
+    debug = '--debug' in sys.argv[1:]
+    try:
+        code = group.main(prog_name='seg_perception', standalone_mode=False)
+    except SegPerceptionError as error:
+        if debug:
+            raise
+        click.echo(f'seg_perception: error: {error}', err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo('seg_perception: interrupted', err=True)
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)

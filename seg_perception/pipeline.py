@@ -1,0 +1,162 @@
+"""The one path from camera images to labels and grid; the node, the offline tools and the evaluator call it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from seg_perception.camera import CameraModel, Pose
+from seg_perception.engine.base import Engine
+from seg_perception.errors import CameraError
+from seg_perception.frames import Image, to_network
+from seg_perception.grid import GridConfig, GridMapper, Observation, OccupancyGrid
+
+
+class Frame(NamedTuple):
+    """One image of one camera, with what is known about where the camera was."""
+
+    camera: str
+    stamp_ns: int
+    image: Image
+    camera_model: CameraModel | None = None
+    """Intrinsics at the image's size; None when no calibration has arrived."""
+    vehicle_from_camera: Pose | None = None
+    """Pose of the optical frame in the vehicle at the stamp; None when unknown."""
+    odom_from_vehicle: Pose | None = None
+    """Pose of the vehicle in odom at the stamp; None without odometry."""
+
+
+class CameraResult(NamedTuple):
+    """Labels of one camera; the arrays are views of engine memory, valid until the next run."""
+
+    camera: str
+    stamp_ns: int
+    labels: npt.NDArray[np.uint8]
+    """[h, w] class ids at the network's size."""
+    confidence: npt.NDArray[np.uint8]
+    """[h, w] 255 x probability of the label."""
+    camera_model: CameraModel | None
+    """Intrinsics of `labels`."""
+    vehicle_from_camera: Pose | None
+    odom_from_vehicle: Pose | None
+    problem: CameraError | None
+    """Why this camera gives the grid no evidence; None when it does, or when the grid is off."""
+
+
+class Result(NamedTuple):
+    """One run over a batch of frames."""
+
+    cameras: tuple[CameraResult, ...]
+    grid: OccupancyGrid | None
+    """None when no camera of the batch has calibration and pose, or the grid was not asked for."""
+    preprocess_ms: float
+    engine_ms: float
+    grid_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineConfig:
+    """What the pipeline needs to know besides the model."""
+
+    grid: GridConfig = field(default_factory=GridConfig)
+
+
+class Pipeline:
+    """Images to labels to grid. Not thread-safe: one thread owns it and its engine."""
+
+    def __init__(self, config: PipelineConfig, engine: Engine) -> None:
+        self.engine = engine
+        self._network_models: dict[CameraModel, CameraModel] = {}
+        self.mapper = GridMapper(config.grid, engine.spec.labels, engine.spec.class_precision)
+
+    def run(self, frames: Sequence[Frame], *, want_grid: bool = True) -> Result:
+        """Process one frame per camera as one batch.
+
+        Args:
+            frames: 1 to `engine.max_batch` frames.
+
+        Raises:
+            EngineError: the engine failed.
+        """
+        start = time.perf_counter()
+        buffer = self.engine.input(len(frames))
+        for frame, out in zip(frames, buffer):
+            to_network(frame.image, out)
+        prepared = time.perf_counter()
+        labels, confidence = self.engine.infer(len(frames))
+        inferred = time.perf_counter()
+        results = [self._result(f, labels[i], confidence[i]) for i, f in enumerate(frames)]
+        grid = self._grid(results) if want_grid else None
+        end = time.perf_counter()
+        return Result(
+            tuple(results), grid, (prepared - start) * 1e3, (inferred - prepared) * 1e3, (end - inferred) * 1e3
+        )
+
+    def reset(self) -> None:
+        """Forget all evidence of the grid."""
+        self.mapper.reset()
+
+    def _result(self, frame: Frame, labels: npt.NDArray[np.uint8], confidence: npt.NDArray[np.uint8]) -> CameraResult:
+        model, problem = None, None
+        try:
+            model = self._network_model(frame)
+        except CameraError as error:
+            problem = error
+        return CameraResult(
+            frame.camera,
+            frame.stamp_ns,
+            labels,
+            confidence,
+            model,
+            frame.vehicle_from_camera,
+            frame.odom_from_vehicle,
+            problem,
+        )
+
+    def _network_model(self, frame: Frame) -> CameraModel | None:
+        camera = frame.camera_model
+        if camera is None:
+            return None
+        if (camera.width, camera.height) != (frame.image.width, frame.image.height):
+            raise CameraError(
+                f'{frame.camera}: camera_info is for {camera.width}x{camera.height} but the image is '
+                f'{frame.image.width}x{frame.image.height}; publish the calibration of this image size'
+            )
+        if camera not in self._network_models:
+            spec = self.engine.spec
+            self._network_models[camera] = camera.resized(spec.input_width, spec.input_height)
+        return self._network_models[camera]
+
+    def _grid(self, results: list[CameraResult]) -> OccupancyGrid | None:
+        observations = []
+        for i, r in enumerate(results):
+            if r.camera_model is None or r.vehicle_from_camera is None:
+                missing = 'camera_info' if r.camera_model is None else 'pose in the vehicle frame'
+                problem = r.problem or CameraError(f'{r.camera}: no {missing}; the grid leaves this camera out')
+                results[i] = r._replace(problem=problem)
+                continue
+            observations.append(
+                Observation(
+                    r.camera,
+                    r.stamp_ns,
+                    r.labels,
+                    r.confidence,
+                    r.camera_model,
+                    r.vehicle_from_camera,
+                    r.odom_from_vehicle,
+                )
+            )
+        usable = []
+        for o in observations:
+            try:
+                self.mapper.check(o)
+                usable.append(o)
+            except CameraError as error:
+                i = next(i for i, r in enumerate(results) if r.camera == o.camera)
+                results[i] = results[i]._replace(problem=error)
+        return self.mapper.update(usable) if usable else None

@@ -1,0 +1,145 @@
+"""Pictures for people: labels over the camera image, and the drivable grid from above. RGB, pure OpenCV."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from seg_perception.errors import ConfigError, FrameError
+from seg_perception.frames import labels_to_size
+from seg_perception.labels import LabelMap, Role
+
+if TYPE_CHECKING:
+    from seg_perception.grid import OccupancyGrid
+
+UInt8 = npt.NDArray[np.uint8]
+
+UNKNOWN_RGB = (128, 128, 128)
+FREE_RGB = (70, 160, 80)
+EVEN_RGB = (215, 190, 70)
+OCCUPIED_RGB = (150, 25, 25)
+TICK_RGB = (225, 225, 225)
+VEHICLE_RGB = (30, 90, 220)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def overlay(rgb: UInt8, labels: UInt8, label_map: LabelMap, alpha: float = 0.5) -> UInt8:
+    """Tint a camera image with the colours of its labels.
+
+    Classes of role `other` that are not ground, and void, are left as the camera saw them, so that what matters to
+    the vehicle stands out.
+
+    Args:
+        rgb: uint8 [H, W, 3], any size; not changed.
+        labels: uint8 [h, w] class ids of the same view, any size.
+        alpha: weight of the class colour, 0 to 1.
+
+    Returns:
+        uint8 [H, W, 3], a new array.
+
+    Raises:
+        ConfigError: `alpha` is out of range.
+        FrameError: `rgb` is not uint8 [H, W, 3].
+    """
+    if not 0.0 <= alpha <= 1.0:
+        raise ConfigError(f'overlay alpha is {alpha}; expected 0 to 1')
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise FrameError(f'overlay needs a uint8 [H, W, 3] image; got {rgb.dtype} {list(rgb.shape)}')
+    scaled = labels_to_size(labels, rgb.shape[1], rgb.shape[0])
+    palette, plain = _overlay_tables(label_map)
+    picture = cv2.addWeighted(rgb, 1.0 - alpha, cv2.applyColorMap(scaled, palette), alpha, 0.0)
+    cv2.copyTo(rgb, cv2.LUT(scaled, plain), picture)
+    return np.asarray(picture, np.uint8)
+
+
+@lru_cache(maxsize=8)
+def _overlay_tables(label_map: LabelMap) -> tuple[UInt8, UInt8]:
+    """Palette for cv2.applyColorMap, uint8 [256, 1, 3], and a table that is 255 where the image stays as it is."""
+    plain = np.full(256, 255, np.uint8)
+    plain[[c.id for c in label_map.classes if c.ground or c.role is not Role.OTHER]] = 0
+    return label_map.palette()[:, None, :], plain
+
+
+def grid_picture(grid: OccupancyGrid, height_px: int = 720, tick_m: float = 10.0) -> UInt8:
+    """Draw an occupancy grid from above, x of its frame up and y to the left, so that forward is up.
+
+    Unknown is grey, free green, occupied dark red, in between yellow. Lines every `tick_m` metres carry the distance in
+    the grid's frame; the vehicle's origin is a blue arrow head when the grid is in the vehicle frame.
+
+    Args:
+        grid: cells int8 [rows y, columns x], -1 unknown, 0 free to 100 occupied.
+        height_px: height of the picture; the width follows from the grid's shape.
+        tick_m: distance between tick lines, > 0.
+
+    Returns:
+        uint8 [height_px, W, 3].
+
+    Raises:
+        ConfigError: `height_px` or `tick_m` is not positive.
+    """
+    if height_px <= 0 or tick_m <= 0:
+        raise ConfigError(f'grid picture has height_px {height_px} and tick_m {tick_m}; expected both > 0')
+    upright = np.ascontiguousarray(grid.cells[::-1, ::-1].T).view(np.uint8)
+    width_px = max(1, round(height_px * upright.shape[1] / upright.shape[0]))
+    cells = cv2.resize(upright, (width_px, height_px), interpolation=cv2.INTER_NEAREST_EXACT)
+    picture = np.asarray(cv2.applyColorMap(cells, _grid_colors()), np.uint8)
+    _draw_ticks(picture, grid, tick_m)
+    if grid.frame == 'vehicle':
+        _draw_vehicle(picture, grid)
+    return picture
+
+
+def grid_pixels(grid: OccupancyGrid, points_m: npt.NDArray[np.float64], height_px: int) -> npt.NDArray[np.float64]:
+    """Return pixels float [N, 2] in `grid_picture` of points [N, 2] (x, y metres) of the grid's frame."""
+    rows_y, columns_x = grid.cells.shape
+    scale = height_px / (columns_x * grid.resolution_m)
+    top_x = grid.origin_x_m + columns_x * grid.resolution_m
+    left_y = grid.origin_y_m + rows_y * grid.resolution_m
+    return np.column_stack([(left_y - points_m[:, 1]) * scale - 0.5, (top_x - points_m[:, 0]) * scale - 0.5])
+
+
+@lru_cache(maxsize=1)
+def _grid_colors() -> UInt8:
+    """Table for cv2.applyColorMap: 0..100 from free over even to occupied; all else (int8 < 0 seen as uint8) unknown."""
+    table = np.full((256, 1, 3), UNKNOWN_RGB, np.uint8)
+    for channel in range(3):
+        stops = (FREE_RGB[channel], EVEN_RGB[channel], OCCUPIED_RGB[channel])
+        table[:101, 0, channel] = np.interp(np.arange(101), (0, 50, 100), stops).round()
+    return table
+
+
+def _draw_ticks(picture: UInt8, grid: OccupancyGrid, tick_m: float) -> None:
+    height, width = picture.shape[:2]
+    rows_y, columns_x = grid.cells.shape
+    for axis, origin, cells in ((0, grid.origin_x_m, columns_x), (1, grid.origin_y_m, rows_y)):
+        for step in range(math.ceil(origin / tick_m), math.floor((origin + cells * grid.resolution_m) / tick_m) + 1):
+            point = np.zeros((1, 2))
+            point[0, axis] = step * tick_m
+            column, row = (round(float(v)) for v in grid_pixels(grid, point, height)[0])
+            start, end, text = (
+                ((0, row), (width - 1, row), (4, row - 4))
+                if axis == 0
+                else ((column, 0), (column, height - 1), (column + 4, height - 6))
+            )
+            _faint_line(picture, start, end)
+            cv2.putText(picture, f'{step * tick_m:g} m', text, FONT, 0.4, TICK_RGB, 1, cv2.LINE_AA)
+
+
+def _faint_line(picture: UInt8, start: tuple[int, int], end: tuple[int, int]) -> None:
+    """Blend an axis-parallel line into the picture, so that the cells under it stay readable."""
+    height, width = picture.shape[:2]
+    rows = slice(max(0, start[1]), min(height - 1, end[1]) + 1)
+    columns = slice(max(0, start[0]), min(width - 1, end[0]) + 1)
+    area = picture[rows, columns]
+    area[:] = area // 4 * 3 + np.array(TICK_RGB, np.uint8) // 4
+
+
+def _draw_vehicle(picture: UInt8, grid: OccupancyGrid) -> None:
+    corners = np.array([[2.0, 0.0], [-1.0, 0.9], [-0.3, 0.0], [-1.0, -0.9]])
+    pixels = grid_pixels(grid, corners, picture.shape[0])
+    cv2.fillPoly(picture, [np.round(pixels).astype(np.int32)], VEHICLE_RGB, cv2.LINE_AA)

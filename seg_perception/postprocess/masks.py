@@ -1,0 +1,32 @@
+"""Binary masks of a label image, one per role."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from seg_perception.labels import LabelMap, Role
+
+UInt8 = npt.NDArray[np.uint8]
+
+
+class Masks(NamedTuple):
+    """One mask per role, each uint8 [h, w], 255 where the label has the role and 0 elsewhere."""
+
+    road: UInt8
+    lane: UInt8
+    obstacle: UInt8
+
+
+def role_mask(labels: UInt8, label_map: LabelMap, *roles: Role) -> UInt8:
+    """Return uint8 [h, w]: 255 where the class of `labels` [h, w] has one of `roles`; 0 for all else and for void."""
+    return np.asarray(cv2.LUT(labels, label_map.mask_lut(*roles)), np.uint8)
+
+
+def masks(labels: UInt8, label_map: LabelMap) -> Masks:
+    """Return the masks of road, lane markings and obstacles of `labels`, uint8 [h, w]."""
+    road, lane, obstacle = (role_mask(labels, label_map, r) for r in (Role.ROAD, Role.LANE, Role.OBSTACLE))
+    return Masks(road, lane, obstacle)

@@ -1,0 +1,18 @@
+"""Labels of calibrated cameras -> drivable-area occupancy grid in metres. See docs/grid.md."""
+
+from seg_perception.grid.config import GridConfig
+from seg_perception.grid.fusion import GridMapper
+from seg_perception.grid.points import ground_points
+from seg_perception.grid.types import FREE, OCCUPIED, UNKNOWN, GroundPoints, Observation, OccupancyGrid
+
+__all__ = [
+    'FREE',
+    'OCCUPIED',
+    'UNKNOWN',
+    'GridConfig',
+    'GridMapper',
+    'GroundPoints',
+    'Observation',
+    'OccupancyGrid',
+    'ground_points',
+]

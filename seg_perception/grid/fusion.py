@@ -1,0 +1,201 @@
+"""Evidence of all cameras over time -> one occupancy grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from seg_perception.camera import Pose
+from seg_perception.errors import CameraError
+from seg_perception.grid.config import GridConfig
+from seg_perception.grid.evidence import MAX_LOG_ODDS, PixelEvidence
+from seg_perception.grid.types import FREE, OCCUPIED, UNKNOWN, Observation, OccupancyGrid
+from seg_perception.grid.visibility import PolarView, polar_view, visible_codes
+from seg_perception.labels import LabelMap
+
+TIME_JUMP_NS = 1_000_000_000
+"""Stamps that go back further than this come from another recording; less is cameras out of step."""
+
+Odds = npt.NDArray[np.float32]
+
+
+class GridMapper:
+    """Keeps the evidence between frames.
+
+    With odometry in every observation, evidence is log-odds of being drivable in a window aligned with the odom axes
+    that moves with the vehicle by whole cells and forgets with `half_life_s` (Moravec and Elfes 1985; Thrun, Burgard
+    and Fox, Probabilistic Robotics, chapter 9). Without it, each camera's newest image counts for `hold_s`.
+    Not thread-safe.
+    """
+
+    def __init__(self, config: GridConfig, labels: LabelMap, class_precision: Sequence[float] | None = None) -> None:
+        self._config = config
+        self._pixels = PixelEvidence(config, labels, class_precision)
+        shape = (config.rows, config.columns)
+        self._odds: Odds = np.zeros(shape, np.float32)
+        self._free_threshold = math.log(config.free_probability / (1 - config.free_probability))
+        self._occupied_threshold = -math.log(config.occupied_probability / (1 - config.occupied_probability))
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._odds.fill(0)
+        self._stamp_ns: int | None = None
+        self._cell: tuple[int, int] | None = None  # window's corner in whole cells of the odom frame
+        self._held: dict[str, tuple[int, Odds]] = {}
+
+    def update(self, observations: Sequence[Observation], vehicle_pose: Pose | None = None) -> OccupancyGrid:
+        """Add labelled images and return the grid as it is at the newest stamp.
+
+        Args:
+            observations: one image per camera that has a new one; not empty.
+            vehicle_pose: odom_from_vehicle for the window; the newest observation's when None.
+
+        Raises:
+            CameraError: an observation has no stamp order, size or pose that can be used; the grid is unchanged.
+        """
+        if not observations:
+            raise CameraError('no observation given; expected at least one labelled image')
+        views = [self._view(o) for o in observations]
+        newest = max(observations, key=lambda o: o.stamp_ns)
+        with_odometry = all(o.odom_from_vehicle is not None for o in observations)
+        pose = vehicle_pose or newest.odom_from_vehicle
+        if self._stamp_ns is not None and (
+            newest.stamp_ns < self._stamp_ns - TIME_JUMP_NS or with_odometry != (self._cell is not None)
+        ):
+            self.reset()
+        evidence = [self._evidence(o, v) for o, v in zip(observations, views, strict=True)]
+        stamp_ns = max(newest.stamp_ns, self._stamp_ns or newest.stamp_ns)
+        if with_odometry and pose is not None:
+            self._advance(stamp_ns, pose)
+            for o, e in zip(observations, evidence, strict=True):
+                self._add_in_odom(o, e, stamp_ns)
+        else:
+            self._combine_held(observations, evidence, stamp_ns)
+        self._stamp_ns = stamp_ns
+        return self._snapshot(pose if with_odometry else None)
+
+    def _view(self, o: Observation) -> PolarView:
+        shape = (o.camera_model.height, o.camera_model.width)
+        if o.labels.shape != shape or o.confidence.shape != shape:
+            raise CameraError(
+                f'camera {o.camera!r}: labels are {o.labels.shape} and confidence {o.confidence.shape}; expected {shape}, '
+                'the size of its camera model'
+            )
+        try:
+            return polar_view(o.camera_model, o.vehicle_from_camera, self._config)
+        except CameraError as error:
+            raise CameraError(f'camera {o.camera!r}: {error}') from error
+
+    def _evidence(self, o: Observation, view: PolarView) -> Odds:
+        """Log-odds of one image on the vehicle window; 0 where nothing is known."""
+        rows = slice(view.first_row, view.last_row + 1)
+        polar = visible_codes(view, self._pixels.codes(o.labels[rows], o.confidence[rows]))
+        cells = cv2.remap(polar, view.cell_map, None, cv2.INTER_NEAREST, None, cv2.BORDER_CONSTANT, 0)
+        odds: Odds = np.take(self._pixels.log_odds, cells)
+        odds *= view.weight
+        return odds
+
+    def _advance(self, stamp_ns: int, pose: Pose) -> None:
+        """Let evidence fade and shift the window by whole cells, so that no cell is ever resampled."""
+        config = self._config
+        if self._stamp_ns is not None:
+            self._odds *= 0.5 ** ((stamp_ns - self._stamp_ns) * 1e-9 / config.half_life_s)
+        centre = pose.transform(
+            np.array([[(config.x_min_m + config.x_max_m) / 2, (config.y_min_m + config.y_max_m) / 2, 0.0]])
+        )[0]
+        size = (config.columns, config.rows)
+        corner = (
+            round(centre[0] / config.resolution_m - size[0] / 2),
+            round(centre[1] / config.resolution_m - size[1] / 2),
+        )
+        if self._cell is not None and corner != self._cell:
+            self._shift(corner[0] - self._cell[0], corner[1] - self._cell[1])
+        self._cell = corner
+
+    def _shift(self, dx: int, dy: int) -> None:
+        moved = np.zeros_like(self._odds)
+        rows, columns = moved.shape
+        if abs(dx) < columns and abs(dy) < rows:
+            moved[max(0, -dy) : rows - max(0, dy), max(0, -dx) : columns - max(0, dx)] = self._odds[
+                max(0, dy) : rows - max(0, -dy), max(0, dx) : columns - max(0, -dx)
+            ]
+        self._odds = moved
+
+    def _add_in_odom(self, o: Observation, evidence: Odds, stamp_ns: int) -> None:
+        assert o.odom_from_vehicle is not None
+        assert self._cell is not None
+        config = self._config
+        rotation, shift = o.odom_from_vehicle.rotation, o.odom_from_vehicle.translation_m
+        yaw = math.atan2(rotation[1, 0], rotation[0, 0])
+        c, s = math.cos(yaw), math.sin(yaw)
+        # Vehicle cell (i, j) as a function of odom cell (k, l), both counted from cell centres.
+        left = (self._cell[0] + 0.5) * config.resolution_m - shift[0]
+        low = (self._cell[1] + 0.5) * config.resolution_m - shift[1]
+        matrix = np.array(
+            [
+                [c, s, (c * left + s * low - config.x_min_m) / config.resolution_m - 0.5],
+                [-s, c, (-s * left + c * low - config.y_min_m) / config.resolution_m - 0.5],
+            ]
+        )
+        size = (config.columns, config.rows)
+        flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        warped = cv2.warpAffine(evidence, matrix, size, None, flags, cv2.BORDER_CONSTANT, 0)
+        age_s = (stamp_ns - o.stamp_ns) * 1e-9
+        cv2.scaleAdd(warped, 0.5 ** (age_s / config.half_life_s), self._odds, self._odds)
+        np.clip(self._odds, -MAX_LOG_ODDS, MAX_LOG_ODDS, out=self._odds)
+
+    def _combine_held(self, observations: Sequence[Observation], evidence: Sequence[Odds], stamp_ns: int) -> None:
+        for o, e in zip(observations, evidence, strict=True):
+            self._held[o.camera] = (o.stamp_ns, e)
+        limit = stamp_ns - round(self._config.hold_s * 1e9)
+        self._held = {name: held for name, held in self._held.items() if held[0] >= limit}
+        self._odds.fill(0)
+        for _, e in self._held.values():
+            self._odds += e
+
+    def _snapshot(self, pose: Pose | None) -> OccupancyGrid:
+        config = self._config
+        cells = np.full(self._odds.shape, UNKNOWN, np.int8)
+        if config.probabilities:
+            known = np.abs(self._odds) > 1e-3
+            cells[known] = np.rint(100 / (1 + np.exp(self._odds[known])))
+        else:
+            np.copyto(cells, FREE, where=self._odds >= self._free_threshold)
+            np.copyto(cells, OCCUPIED, where=self._odds <= self._occupied_threshold)
+        x, y = config.x_min_m, config.y_min_m
+        if self._cell is not None:
+            x, y = (v * config.resolution_m for v in self._cell)
+        assert self._stamp_ns is not None
+        ahead = self._free_ahead(x, y, pose)
+        return OccupancyGrid(
+            cells, config.resolution_m, x, y, 'vehicle' if pose is None else 'odom', self._stamp_ns, ahead
+        )
+
+    def _free_ahead(self, origin_x: float, origin_y: float, pose: Pose | None) -> float:
+        """Walk the corridor ahead from the first known cell to the first that is not free."""
+        config = self._config
+        step = config.resolution_m
+        x = np.arange(max(0.0, config.x_min_m) + step / 2, config.x_max_m, step)
+        y = np.arange(-config.corridor_width_m / 2 + step / 2, config.corridor_width_m / 2, step)
+        points: npt.NDArray[np.float64] = np.stack(np.broadcast_arrays(x, y[:, None], 0.0), axis=-1).reshape(-1, 3)
+        if pose is not None:
+            points = pose.transform(points)
+        column = np.floor((points[:, 0] - origin_x) / step).astype(int)
+        row = np.floor((points[:, 1] - origin_y) / step).astype(int)
+        inside = (column >= 0) & (column < config.columns) & (row >= 0) & (row < config.rows)
+        odds = np.zeros(len(points), np.float32)
+        odds[inside] = self._odds[row[inside], column[inside]]
+        strip = odds.reshape(len(y), len(x))
+        clear: npt.NDArray[np.bool_] = np.asarray((strip >= self._free_threshold).all(axis=0))
+        known = clear | (strip <= self._occupied_threshold).any(axis=0)
+        if not known.any():
+            return math.nan
+        first = int(known.argmax())
+        free = clear[first:]
+        stop = first + (int((~free).argmax()) if not free.all() else len(free))
+        return float(x[stop] - step / 2) if stop < len(x) else float(config.x_max_m)

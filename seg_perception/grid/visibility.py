@@ -1,0 +1,174 @@
+"""Rays from the camera decide what is seen: polar look-up tables and the walk along the ground.
+
+The polar view of one camera has one row per range and one column per bearing, both measured on the ground from
+the point below the camera. Walking outwards along a column, the first solid pixel is the obstacle's contact
+with the ground; everything behind it is hidden.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from seg_perception.camera import CameraModel, Pose
+from seg_perception.errors import CameraError
+from seg_perception.grid.config import GridConfig
+from seg_perception.grid.evidence import SOLID
+
+MIN_HEIGHT_M = 0.05
+Float = npt.NDArray[np.float64]
+
+
+class PolarView(NamedTuple):
+    """Look-up tables of one camera at one pose for one grid window; shared and read-only."""
+
+    ranges_m: Float  # [R] from the camera's foot point
+    bearings_rad: Float  # [B] in the vehicle frame, 0 ahead, positive left
+    pixel_map: npt.NDArray[np.int16]  # [R, B, 2] nearest pixel (x - 0, y - first_row), (-1, -1) where nothing is seen
+    first_row: int  # image rows outside first_row..last_row are never read
+    last_row: int
+    nearest: npt.NDArray[np.intp]  # [B] index of the first range inside the image; R where there is none
+    band_end: npt.NDArray[np.intp]  # [R + 1] index one past an obstacle whose contact is at a range index
+    guard: int  # ranges that half a pixel row spans at most
+    cell_map: npt.NDArray[np.int16]  # [rows, columns, 2] nearest (bearing, range) of each cell of the vehicle window
+    weight: npt.NDArray[np.float32]  # [rows, columns] 0..1, falls with the range error that pitch uncertainty causes
+    foot_m: tuple[float, float]  # below the camera, vehicle frame
+
+
+@lru_cache(maxsize=32)
+def polar_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarView:
+    """Build the tables for a camera model, its pose in the vehicle frame and a grid.
+
+    Raises:
+        CameraError: the camera is not above the ground, or sees no ground inside the grid.
+    """
+    height = pose.translation_m[2] - config.ground_z_m
+    if height < MIN_HEIGHT_M:
+        raise CameraError(
+            f'camera is {height:.2f} m above the ground (z {pose.translation_m[2]:.2f}, ground {config.ground_z_m:.2f}); '
+            f'expected more than {MIN_HEIGHT_M} m: check the extrinsics and ground_z_m'
+        )
+    ranges, bearings = _lattice(camera, pose, config, height)
+    u, v, valid = _project(camera, pose, config, ranges, bearings)
+    spacing = np.hypot(np.gradient(u, ranges, axis=0), np.gradient(v, ranges, axis=0))  # pixels per metre of ground
+    valid &= spacing * config.max_row_m >= 1.0
+    if not valid.any():
+        raise _no_ground(pose)
+    rows = v[valid].round().astype(int)
+    first_row, last_row = int(rows.min()), int(rows.max())
+    pixel_map = np.full((*u.shape, 2), -1, np.int16)
+    pixel_map[..., 0][valid] = u[valid].round()
+    pixel_map[..., 1][valid] = v[valid].round() - first_row
+    nearest = np.where(valid.any(axis=0), valid.argmax(axis=0), len(ranges))
+    cell_map, weight = _cells(pose, config, ranges, bearings, height)
+    steps = np.diff(ranges)
+    half_row = (ranges**2 + height**2) / (2 * height * camera.fy)
+    guard = max(1, int(np.ceil((half_row[:-1] / steps).max() - 1e-6)))
+    band_end = np.append(np.searchsorted(ranges, ranges + config.obstacle_depth_m), len(ranges))
+    band_end = np.maximum(band_end, np.minimum(np.arange(len(ranges) + 1) + 1, len(ranges)))
+    foot = (pose.translation_m[0], pose.translation_m[1])
+    return PolarView(ranges, bearings, pixel_map, first_row, last_row, nearest, band_end, guard, cell_map, weight, foot)
+
+
+def _no_ground(pose: Pose) -> CameraError:
+    forward = pose.rotation[:, 2]
+    up = math.degrees(math.asin(max(-1.0, min(1.0, float(forward[2])))))
+    return CameraError(
+        f'camera sees no ground inside the grid (its axis points {up:+.1f} degrees above the horizon); '
+        'check the extrinsics, the intrinsics and the grid window'
+    )
+
+
+def _lattice(camera: CameraModel, pose: Pose, config: GridConfig, height: float) -> tuple[Float, Float]:
+    """Choose ranges and bearings: half a pixel or half a cell apart, whichever is coarser."""
+    x, y = pose.translation_m[:2]
+    corners = [(cx - x, cy - y) for cx in (config.x_min_m, config.x_max_m) for cy in (config.y_min_m, config.y_max_m)]
+    farthest = max(math.hypot(*c) for c in corners)
+    coarse_ranges: Float = np.geomspace(0.02, farthest, 160, dtype=np.float64)
+    forward = pose.rotation[:, 2]
+    heading = math.atan2(forward[1], forward[0])
+    coarse_bearings: Float = heading + np.linspace(-math.pi, math.pi, 721, dtype=np.float64)
+    _, _, seen = _project(camera, pose, config, coarse_ranges, coarse_bearings)
+    if not seen.any():
+        raise _no_ground(pose)
+    columns = np.flatnonzero(seen.any(axis=0))
+    rows = np.flatnonzero(seen.any(axis=1))
+    low, high = coarse_bearings[max(0, columns[0] - 1)], coarse_bearings[min(720, columns[-1] + 1)]
+    step = max(0.6 / camera.fx, 0.5 * config.resolution_m / farthest)
+    bearings = np.arange(low, high + step, step)
+    half_cell = config.resolution_m / 2
+    r = max(half_cell, coarse_ranges[max(0, rows[0] - 1)] - config.obstacle_depth_m - config.resolution_m)
+    end = min(farthest, coarse_ranges[min(159, rows[-1] + 1)])
+    ranges = [r]
+    while r < end:
+        row = (r * r + height * height) / (height * camera.fy)
+        if row > 2 * config.max_row_m:
+            break
+        r += max(half_cell, row / 2)
+        ranges.append(r)
+    return np.array(ranges), bearings
+
+
+def _project(
+    camera: CameraModel, pose: Pose, config: GridConfig, ranges: Float, bearings: Float
+) -> tuple[Float, Float, npt.NDArray[np.bool_]]:
+    """Project the polar lattice; pixel columns, pixel rows and validity, each [R, B]."""
+    x, y, _ = pose.translation_m
+    ground = np.empty((len(ranges), len(bearings), 3))
+    ground[..., 0] = x + ranges[:, None] * np.cos(bearings)
+    ground[..., 1] = y + ranges[:, None] * np.sin(bearings)
+    ground[..., 2] = config.ground_z_m
+    optical = (ground.reshape(-1, 3) - np.asarray(pose.translation_m)) @ pose.rotation
+    pixels, valid = camera.project(optical)
+    u, v = (pixels[:, i].reshape(ground.shape[:2]) for i in (0, 1))
+    inside = (u > -0.5) & (u < camera.width - 0.5) & (v > -0.5) & (v < camera.height - 0.5)
+    return u, v, valid.reshape(u.shape) & inside
+
+
+def _cells(
+    pose: Pose, config: GridConfig, ranges: Float, bearings: Float, height: float
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float32]]:
+    """Nearest polar sample of every cell centre, and the weight of its evidence."""
+    x = config.x_min_m + (np.arange(config.columns) + 0.5) * config.resolution_m - pose.translation_m[0]
+    y = config.y_min_m + (np.arange(config.rows) + 0.5) * config.resolution_m - pose.translation_m[1]
+    cell_range = np.hypot(x, y[:, None])
+    step = bearings[1] - bearings[0]
+    column = np.mod(np.arctan2(y[:, None], x) - bearings[0] + step / 2, 2 * math.pi) / step
+    row = np.interp(cell_range, ranges, np.arange(len(ranges)), left=-1, right=-1)
+    cell_map = np.full((config.rows, config.columns, 2), -1, np.int16)
+    inside = (row >= 0) & (column < len(bearings))
+    cell_map[..., 0][inside] = np.floor(column[inside])
+    cell_map[..., 1][inside] = np.rint(row[inside])
+    range_sigma = config.pitch_sigma_rad * (cell_range**2 + height**2) / height
+    return cell_map, (1 / np.hypot(1.0, range_sigma)).astype(np.float32)
+
+
+def visible_codes(view: PolarView, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Walk every bearing outwards; return the uint8 [R, B] codes of what is visible, 0 where nothing is known.
+
+    Args:
+        codes: uint8 [last_row - first_row + 1, w] codes of the image rows that the view reads.
+    """
+    polar = np.asarray(cv2.remap(codes, view.pixel_map, None, cv2.INTER_NEAREST, None, cv2.BORDER_CONSTANT, 0))
+    count = polar.shape[0]
+    hidden = np.maximum.accumulate((polar > SOLID).view(np.uint8), axis=0)
+    contact = count - hidden.sum(axis=0, dtype=np.intp)
+    blocked = np.flatnonzero(contact < count)
+    start = contact[blocked]
+    strongest = polar[start, blocked]
+    # The last free pixel's own footprint ends half a row before the contact: nothing is known about that half row.
+    hidden[: count - view.guard] |= hidden[view.guard :]
+    polar[hidden > 0] = 0
+    # A contact at the image's border lies nearer than anything seen: the obstacle ends where the view begins.
+    cut_off = start == view.nearest[blocked]
+    end = np.where(cut_off, start + 1, view.band_end[start])
+    begin = np.where(cut_off, np.searchsorted(view.band_end[:-1], start, side='left'), start)
+    for offset in range(int((end - begin).max(initial=0))):
+        inside = begin + offset < end
+        polar[begin[inside] + offset, blocked[inside]] = strongest[inside]
+    return polar

@@ -85,13 +85,13 @@ class Pipeline:
         """
         start = time.perf_counter()
         buffer = self.engine.input(len(frames))
-        for frame, out in zip(frames, buffer):
+        for frame, out in zip(frames, buffer, strict=True):
             to_network(frame.image, out)
         prepared = time.perf_counter()
         labels, confidence = self.engine.infer(len(frames))
         inferred = time.perf_counter()
         results = [self._result(f, labels[i], confidence[i]) for i, f in enumerate(frames)]
-        grid = self._grid(results) if want_grid else None
+        grid = self._grid(results) if want_grid else None  # notes in `results` why a camera was left out
         end = time.perf_counter()
         return Result(
             tuple(results), grid, (prepared - start) * 1e3, (inferred - prepared) * 1e3, (end - inferred) * 1e3
@@ -133,30 +133,24 @@ class Pipeline:
         return self._network_models[camera]
 
     def _grid(self, results: list[CameraResult]) -> OccupancyGrid | None:
-        observations = []
-        for i, r in enumerate(results):
-            if r.camera_model is None or r.vehicle_from_camera is None:
-                missing = 'camera_info' if r.camera_model is None else 'pose in the vehicle frame'
-                problem = r.problem or CameraError(f'{r.camera}: no {missing}; the grid leaves this camera out')
-                results[i] = r._replace(problem=problem)
-                continue
-            observations.append(
-                Observation(
-                    r.camera,
-                    r.stamp_ns,
-                    r.labels,
-                    r.confidence,
-                    r.camera_model,
-                    r.vehicle_from_camera,
-                    r.odom_from_vehicle,
-                )
-            )
+        """Feed every camera that can be used; note at the others why not."""
         usable = []
-        for o in observations:
+        for i, r in enumerate(results):
             try:
-                self.mapper.check(o)
-                usable.append(o)
+                observation = _observation(r)
+                self.mapper.check(observation)
+                usable.append(observation)
             except CameraError as error:
-                i = next(i for i, r in enumerate(results) if r.camera == o.camera)
-                results[i] = results[i]._replace(problem=error)
+                results[i] = r._replace(problem=error)
         return self.mapper.update(usable) if usable else None
+
+
+def _observation(r: CameraResult) -> Observation:
+    if r.problem:
+        raise r.problem
+    if r.camera_model is None or r.vehicle_from_camera is None:
+        missing = 'camera_info' if r.camera_model is None else 'pose in the vehicle frame'
+        raise CameraError(f'{r.camera}: no {missing} has arrived; the grid leaves this camera out')
+    return Observation(
+        r.camera, r.stamp_ns, r.labels, r.confidence, r.camera_model, r.vehicle_from_camera, r.odom_from_vehicle
+    )

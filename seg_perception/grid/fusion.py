@@ -79,6 +79,14 @@ class GridMapper:
         self._stamp_ns = stamp_ns
         return self._snapshot(pose if with_odometry else None)
 
+    def check(self, observation: Observation) -> None:
+        """Find out whether `update` would take an observation; costs nothing for a camera that has not changed.
+
+        Raises:
+            CameraError: what is wrong with it.
+        """
+        self._view(observation)
+
     def _view(self, o: Observation) -> PolarView:
         shape = (o.camera_model.height, o.camera_model.width)
         if o.labels.shape != shape or o.confidence.shape != shape:

@@ -1,0 +1,99 @@
+"""The one path from images to labels and grid, with an engine that labels by colour."""
+
+import math
+
+import numpy as np
+import pytest
+
+from seg_perception.camera import CameraModel, Pose
+from seg_perception.engine.fake import FakeEngine
+from seg_perception.frames import from_array
+from seg_perception.grid import GridConfig
+from seg_perception.labels import DEFAULT_LABELS
+from seg_perception.pipeline import Frame, Pipeline, PipelineConfig
+
+CAMERA = CameraModel(192, 128, 160.0, 160.0, 95.5, 63.5)
+POSE = Pose.mounted(0.0, 0.0, 1.5, 0.0, math.radians(5), 0.0)
+ROAD, VEHICLE, OTHER = (DEFAULT_LABELS.classes[i].color for i in (0, 3, 5))
+
+
+def picture() -> np.ndarray:
+    """A road under a horizon with a vehicle right of the middle."""
+    image = np.empty((128, 192, 3), np.uint8)
+    image[:] = OTHER
+    image[52:] = ROAD
+    image[50:80, 120:150] = VEHICLE
+    return image
+
+
+def frame(camera: str = 'front', **changes: object) -> Frame:
+    base = Frame(camera, 1_000_000_000, from_array(picture(), 'rgb8'), CAMERA, POSE, None)
+    return base._replace(**changes)
+
+
+@pytest.fixture
+def pipeline() -> Pipeline:
+    return Pipeline(PipelineConfig(GridConfig(x_max_m=20.0, y_min_m=-10.0, y_max_m=10.0)), FakeEngine())
+
+
+def test_labels_come_at_the_networks_size_with_the_camera_that_fits(pipeline: Pipeline) -> None:
+    result = pipeline.run([frame()]).cameras[0]
+    assert result.labels.shape == result.confidence.shape == (64, 96)
+    assert (result.labels[10, 40], result.labels[60, 40], result.labels[33, 67]) == (5, 0, 3)
+    assert result.camera_model == CAMERA.resized(96, 64)
+    assert result.stamp_ns == 1_000_000_000
+    assert result.problem is None
+
+
+def test_the_grid_is_free_ahead_occupied_at_the_vehicle_and_unknown_behind_it(pipeline: Pipeline) -> None:
+    grid = pipeline.run([frame()]).grid
+    assert grid is not None
+    # Row 80 is where the vehicle meets the ground: pitch 5 degrees and (80 - 63.5) / 160 below the axis.
+    contact_m = 1.5 / math.tan(math.radians(5) + math.atan((79.5 - 63.5) / 160))
+    right = contact_m * (135 - 95.5) / 160
+
+    def cell(x: float, y: float) -> int:
+        return int(grid.cells[int((y - grid.origin_y_m) / 0.1), int((x - grid.origin_x_m) / 0.1)])
+
+    assert cell(contact_m - 1.0, -right) == 0
+    assert cell(contact_m + 0.15, -right) == 100
+    assert cell(contact_m + 3.0, -right * (contact_m + 3.0) / contact_m) == -1
+    assert cell(10.0, 1.0) == 0
+    assert cell(1.0, 0.0) == -1
+
+
+def test_cameras_of_one_batch_keep_their_order_and_stamps(pipeline: Pipeline) -> None:
+    empty = from_array(np.full((10, 10, 3), ROAD, np.uint8), 'rgb8')
+    result = pipeline.run([frame(), frame('left', stamp_ns=7, image=empty, camera_model=None)])
+    assert [(c.camera, c.stamp_ns) for c in result.cameras] == [('front', 1_000_000_000), ('left', 7)]
+    assert (result.cameras[1].labels == 0).all()
+
+
+@pytest.mark.parametrize(
+    ('changes', 'said'),
+    [
+        ({'camera_model': None}, 'left: no camera_info'),
+        ({'vehicle_from_camera': None}, 'left: no pose'),
+        ({'camera_model': CAMERA.resized(100, 100)}, '100x100 but the image is 192x128'),
+        ({'vehicle_from_camera': Pose.mounted(0, 0, -1, 0, 0, 0)}, 'above the ground'),
+        ({'vehicle_from_camera': Pose.mounted(0, 0, 1, 0, -1.5, 0)}, 'sees no ground'),
+    ],
+)
+def test_a_camera_that_cannot_feed_the_grid_says_why_and_the_other_one_does(
+    pipeline: Pipeline, changes: dict[str, object], said: str
+) -> None:
+    alone = pipeline.run([frame()])
+    pipeline.reset()
+    both = pipeline.run([frame(), frame('left', **changes)])
+    assert said in str(both.cameras[1].problem)
+    assert (both.cameras[1].labels == both.cameras[0].labels).all()
+    assert alone.grid is not None
+    assert both.grid is not None
+    assert (both.grid.cells == alone.grid.cells).all()
+    assert pipeline.run([frame('left', **changes)]).grid is None
+
+
+def test_nothing_is_computed_for_a_grid_nobody_wants(pipeline: Pipeline) -> None:
+    result = pipeline.run([frame()], want_grid=False)
+    assert result.grid is None
+    assert result.cameras[0].problem is None

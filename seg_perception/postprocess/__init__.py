@@ -1,5 +1,27 @@
-"""From label images to things: masks, clean regions, contours, obstacle footprints and lane lines."""
+"""From label images to things: masks, clean regions, outlines, obstacle footprints and lane lines."""
 
+from seg_perception.postprocess.contours import (
+    ContourConfig,
+    Footprint,
+    Outline,
+    drivable_outlines,
+    obstacle_footprints,
+)
 from seg_perception.postprocess.masks import Masks, masks, role_mask
+from seg_perception.postprocess.regions import CleanLabels, RegionConfig, RoleRegions, clean_labels, ego_road
 
-__all__ = ['Masks', 'masks', 'role_mask']
+__all__ = [
+    'CleanLabels',
+    'ContourConfig',
+    'Footprint',
+    'Masks',
+    'Outline',
+    'RegionConfig',
+    'RoleRegions',
+    'clean_labels',
+    'drivable_outlines',
+    'ego_road',
+    'masks',
+    'obstacle_footprints',
+    'role_mask',
+]

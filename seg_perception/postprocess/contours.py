@@ -1,0 +1,170 @@
+"""Outlines: the drivable region as polygons, obstacles where they touch the ground."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from seg_perception.camera import CameraModel, Pose
+from seg_perception.errors import ConfigError
+from seg_perception.labels import LabelMap, Role
+from seg_perception.postprocess.ground import ground_points, ground_table
+from seg_perception.postprocess.masks import role_mask
+
+UInt8 = npt.NDArray[np.uint8]
+Float64 = npt.NDArray[np.float64]
+
+CLEARANCE_M = 0.4
+"""Height under a vehicle's body: what the camera sees there lies behind the wheels, not where the vehicle stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContourConfig:
+    """How outlines are simplified and how far they reach."""
+
+    max_range_m: float = 50.0
+    simplify_px: float = 1.0
+    min_area_px: int = 64
+    max_outlines: int = 16
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ('max_range_m', 1.0, 200.0),
+            ('simplify_px', 0.0, 20.0),
+            ('min_area_px', 1, 10**7),
+            ('max_outlines', 1, 256),
+        ):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and low <= value <= high):
+                raise ConfigError(f'contours.{name} is {value}; expected {low} to {high}')
+
+
+class Outline(NamedTuple):
+    """One closed ring and its holes; the first point is not repeated."""
+
+    ring_px: Float64
+    """[N, 2] column, row of the label image."""
+    holes_px: tuple[Float64, ...]
+    ring_m: Float64 | None
+    """[N, 2] x, y on the ground, vehicle frame; None without calibration."""
+    holes_m: tuple[Float64, ...] | None
+
+
+class Footprint(NamedTuple):
+    """The side of an obstacle that faces the camera, where it touches the ground."""
+
+    class_id: int
+    contact_m: Float64
+    """[N >= 1, 2] polyline x, y in metres, vehicle frame, from left to right in the image."""
+    contact_seen: bool
+    """False when the obstacle leaves the image at the bottom: it stands nearer than the polyline."""
+
+
+def drivable_outlines(
+    mask: UInt8, config: ContourConfig, camera: CameraModel | None = None, pose: Pose | None = None
+) -> tuple[Outline, ...]:
+    """Return the outlines of a drivable mask (Suzuki and Abe 1985; Douglas and Peucker 1973), largest first.
+
+    With calibration the mask is first cut to the ground within `max_range_m`, so that every point has a place in
+    metres. Regions and holes under `min_area_px` are left out. A ring runs through the centres of the outermost drivable
+    pixels, so it lies half a pixel inside the region.
+
+    Args:
+        mask: uint8 [h, w], non-zero where drivable.
+    """
+    if camera is not None and pose is not None:
+        table = ground_table(camera, pose)
+        mask = cv2.copyTo(mask, (table.distance_m <= config.max_range_m).astype(np.uint8))
+    rings, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if hierarchy is None:
+        return ()
+    areas = np.array([cv2.contourArea(r) for r in rings])
+    parents = hierarchy[0][:, 3]
+    outer = np.flatnonzero((parents < 0) & (areas >= config.min_area_px))
+    outer = outer[np.argsort(-areas[outer], kind='stable')][: config.max_outlines]
+    outlines = []
+    for i in outer:
+        holes = np.flatnonzero((parents == i) & (areas >= config.min_area_px))
+        shapes = [_simplify(rings[j], config.simplify_px) for j in (i, *holes)]
+        if camera is None or pose is None:
+            outlines.append(Outline(shapes[0], tuple(shapes[1:]), None, None))
+        else:
+            metres = [ground_points(camera, pose, s) for s in shapes]
+            outlines.append(Outline(shapes[0], tuple(shapes[1:]), metres[0], tuple(metres[1:])))
+    return tuple(outlines)
+
+
+def _simplify(ring: npt.NDArray[np.int32], epsilon_px: float) -> Float64:
+    return np.asarray(cv2.approxPolyDP(ring, epsilon_px, True)[:, 0], np.float64)
+
+
+def obstacle_footprints(
+    labels: UInt8, label_map: LabelMap, config: ContourConfig, camera: CameraModel, pose: Pose
+) -> tuple[Footprint, ...]:
+    """Return where obstacles touch the ground, nearest components of the image first.
+
+    In each image column of a connected obstacle the lowest pixel is the contact candidate. A column is split from its
+    neighbour where the range jumps by more than the view under a vehicle explains; over smaller jumps the lower hull
+    spans from wheel to wheel.
+
+    Args:
+        labels: uint8 [h, w] class ids.
+        camera: intrinsics at the size of `labels`.
+        pose: optical frame in the vehicle.
+    """
+    obstacle = role_mask(labels, label_map, Role.OBSTACLE)
+    _, index, stats, _ = cv2.connectedComponentsWithStats(obstacle, connectivity=8, ltype=cv2.CV_32S)
+    large = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= config.min_area_px) + 1
+    bottom = stats[large, cv2.CC_STAT_TOP] + stats[large, cv2.CC_STAT_HEIGHT]
+    footprints: list[Footprint] = []
+    for component in large[np.argsort(-bottom, kind='stable')][: config.max_outlines]:
+        left, top, width, height, _ = stats[component]
+        box = np.s_[top : top + height, left : left + width]
+        inside = index[box] == component
+        classes = labels[box][inside]
+        lowest = height - 1 - inside[::-1].argmax(axis=0)
+        pixels = np.column_stack([left + np.arange(width), top + lowest]).astype(np.float64)
+        class_id = int(np.bincount(classes).argmax())
+        footprints += _component_footprints(pixels, class_id, config, camera, pose)
+    return tuple(footprints)
+
+
+def _component_footprints(
+    pixels: Float64, class_id: int, config: ContourConfig, camera: CameraModel, pose: Pose
+) -> list[Footprint]:
+    """Split one component's lowest pixels [N, 2] by range and keep the lower hull of each piece."""
+    points = ground_points(camera, pose, pixels + np.array([0.0, 0.5]))
+    distance = np.hypot(points[:, 0] - pose.translation_m[0], points[:, 1] - pose.translation_m[1])
+    reach = np.nan_to_num(distance, nan=np.inf)
+    height = pose.translation_m[2]
+    under_body = height / (height - CLEARANCE_M) if height > 2 * CLEARANCE_M else 2.0
+    with np.errstate(invalid='ignore'):
+        ratio = reach[1:] / reach[:-1]
+    cuts = np.flatnonzero(~((ratio < 1.1 * under_body) & (ratio > 1 / (1.1 * under_body)))) + 1
+    result = []
+    for part in np.split(np.arange(len(pixels)), cuts):
+        if reach[part].min() > config.max_range_m or len(part) < 2:
+            continue
+        corners = part[_lower_hull(pixels[part])]
+        corners = corners[reach[corners] <= config.max_range_m]
+        seen = bool(pixels[corners, 1].max() < camera.height - 1)
+        result.append(Footprint(class_id, points[corners], seen))
+    return result
+
+
+def _lower_hull(pixels: Float64) -> npt.NDArray[np.intp]:
+    """Return indices of the hull's chain nearest the image's bottom, left to right (Andrew 1979)."""
+    chain: list[int] = []
+    for i, (x, y) in enumerate(pixels):
+        while len(chain) > 1:
+            (x0, y0), (x1, y1) = pixels[chain[-2]], pixels[chain[-1]]
+            if (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0) < 0:
+                break
+            chain.pop()
+        chain.append(i)
+    return np.array(chain, np.intp)

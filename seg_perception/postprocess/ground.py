@@ -1,0 +1,83 @@
+"""Pixels to the ground plane z = 0 of the vehicle frame, through tables made once per camera."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from seg_perception.camera import CameraModel, Pose
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+FARTHEST_M = 200.0
+"""A flat ground beyond this says nothing: one row of pixels covers more than the distance to it."""
+
+
+class GroundTable(NamedTuple):
+    """What each pixel sees of the ground."""
+
+    x_m: Float32
+    """[h, w] vehicle frame; NaN where the pixel sees no ground within `FARTHEST_M`."""
+    y_m: Float32
+    """[h, w] as `x_m`."""
+    distance_m: Float32
+    """[h, w] horizontal distance from the camera, as `x_m`."""
+    area_m2: Float32
+    """[h, w] ground area under the pixel; 0 where it sees none."""
+
+
+@lru_cache(maxsize=8)
+def plane_directions(camera: CameraModel) -> Float32:
+    """Return float32 [h, w, 2]: (X / Z, Y / Z) of each pixel's ray in the optical frame, NaN where it has none."""
+    rows, columns = np.indices((camera.height, camera.width))
+    rays, valid = camera.rays(np.column_stack([columns.ravel(), rows.ravel()]))
+    rays[~valid] = np.nan
+    return (rays[:, :2] / rays[:, 2:]).astype(np.float32).reshape(camera.height, camera.width, 2)
+
+
+def ground_points(camera: CameraModel, pose: Pose, pixels: npt.ArrayLike) -> Float64:
+    """Return where rays of pixels meet the ground.
+
+    Args:
+        camera: the camera at the size of the image.
+        pose: the optical frame in the vehicle.
+        pixels: [N, 2] (column, row), fractions allowed; up to one pixel outside the image is extrapolated.
+
+    Returns:
+        float64 [N, 2], x and y in metres, vehicle frame; NaN where there is no ground within `FARTHEST_M`.
+    """
+    points = np.asarray(pixels, np.float64).reshape(-1, 2)
+    table = plane_directions(camera)
+    column = np.clip(np.floor(points[:, 0]).astype(np.intp), 0, camera.width - 2)
+    row = np.clip(np.floor(points[:, 1]).astype(np.intp), 0, camera.height - 2)
+    a, b = (points[:, 0] - column)[:, None], (points[:, 1] - row)[:, None]
+    upper = table[row, column] * (1 - a) + table[row, column + 1] * a
+    lower = table[row + 1, column] * (1 - a) + table[row + 1, column + 1] * a
+    return _intersect(upper * (1 - b) + lower * b, pose)
+
+
+@lru_cache(maxsize=8)
+def ground_table(camera: CameraModel, pose: Pose) -> GroundTable:
+    """Return distance and ground area of every pixel; kept for the last eight pairs of camera and pose."""
+    shape = (camera.height, camera.width)
+    xy = _intersect(plane_directions(camera).reshape(-1, 2), pose).reshape(*shape, 2)
+    distance = np.hypot(xy[..., 0] - pose.translation_m[0], xy[..., 1] - pose.translation_m[1])
+    down, right = np.gradient(xy, axis=0), np.gradient(xy, axis=1)
+    area = np.nan_to_num(np.abs(down[..., 0] * right[..., 1] - down[..., 1] * right[..., 0]))
+    x, y, distance, area = (v.astype(np.float32) for v in (xy[..., 0], xy[..., 1], distance, area))
+    return GroundTable(x, y, distance, area)
+
+
+def _intersect(directions: npt.NDArray[np.floating], pose: Pose) -> Float64:
+    """Meet rays (X / Z, Y / Z, 1) of the optical frame with z = 0 of the vehicle frame."""
+    rotation, camera_at = pose.rotation, np.asarray(pose.translation_m)
+    ray = directions @ rotation[:, :2].T + rotation[:, 2]
+    with np.errstate(divide='ignore', invalid='ignore'):
+        scale = -camera_at[2] / ray[:, 2]
+        step = ray[:, :2] * scale[:, None]
+        step[~((scale > 0) & (np.hypot(step[:, 0], step[:, 1]) <= FARTHEST_M))] = np.nan
+    return np.asarray(step + camera_at[:2], np.float64)

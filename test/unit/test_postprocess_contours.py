@@ -1,0 +1,129 @@
+import math
+
+import cv2
+import numpy as np
+import pytest
+
+from seg_perception.camera import CameraModel, Pose
+from seg_perception.errors import ConfigError
+from seg_perception.labels import DEFAULT_LABELS
+from seg_perception.postprocess import ContourConfig, drivable_outlines, obstacle_footprints
+from seg_perception.postprocess.ground import ground_points, ground_table
+
+ROAD, LANE, PAVEMENT, VEHICLE, PERSON, OTHER = range(6)
+CAMERA = CameraModel(480, 320, 400.0, 400.0, 239.5, 139.5, 'plumb_bob', (-0.2, 0.05, 0.0, 0.0))
+MOUNT = Pose.mounted(0.5, 0.2, 1.5, 0.01, 0.03, -0.02)
+
+
+def to_pixels(points):
+    """Project [N, 2] ground points."""
+    world = np.column_stack([points, np.zeros(len(points))])
+    return CAMERA.project(MOUNT.inverse().transform(world))[0]
+
+
+def paint(labels, class_id, points):
+    cv2.fillPoly(labels, [np.round(to_pixels(np.asarray(points, float))).astype(np.int32)], class_id)
+
+
+def scene():
+    labels = np.full((320, 480), OTHER, np.uint8)
+    ahead = np.arange(3.0, 40.1, 1.0)
+    paint(labels, ROAD, [*((x, 4.0) for x in ahead), *((x, -4.0) for x in ahead[::-1])])
+    return labels
+
+
+def test_pixels_reach_the_ground_where_they_came_from():
+    points = np.array([[5.0, 1.0], [12.0, -3.0], [30.0, 2.0]])
+    assert ground_points(CAMERA, MOUNT, to_pixels(points)) == pytest.approx(points, abs=2e-3)
+    assert np.isnan(ground_points(CAMERA, MOUNT, [[240.0, 10.0]])).all()
+
+
+def test_ground_area_of_the_road_is_its_size():
+    labels = scene()
+    area = ground_table(CAMERA, MOUNT).area_m2[labels == ROAD].sum()
+    assert area == pytest.approx(37 * 8, rel=0.1)
+
+
+def test_outline_of_the_road_is_its_border_in_metres():
+    outlines = drivable_outlines((scene() == ROAD).astype(np.uint8), ContourConfig(max_range_m=30.0), CAMERA, MOUNT)
+    assert len(outlines) == 1
+    ring = outlines[0].ring_m
+    assert outlines[0].holes_m == ()
+    distance = np.hypot(*(ring - (0.5, 0.2)).T)
+    assert distance.max() <= 30.0
+    inside = (ring[:, 0] > 5) & (distance < 25)
+    assert np.abs(np.abs(ring[inside, 1]) - 4.0).max() < 0.25
+    area = cv2.contourArea(ring.astype(np.float32))
+    visible = 8 * 27 - 10  # the lower corners of the image cut the road off
+    assert area == pytest.approx(visible, rel=0.07)
+
+
+def test_a_vehicle_on_the_road_is_a_hole():
+    mask = np.zeros((40, 60), np.uint8)
+    mask[5:35, 5:55] = 255
+    mask[10:30, 20:30] = 0
+    (outline,) = drivable_outlines(mask, ContourConfig())
+    assert outline.ring_m is None
+    assert sorted(map(tuple, outline.ring_px)) == [(5, 5), (5, 34), (54, 5), (54, 34)]
+    (hole,) = outline.holes_px
+    # cv2 gives a hole's border on the pixels around it
+    assert hole.min(axis=0).tolist() == [19, 9]
+    assert hole.max(axis=0).tolist() == [30, 30]
+
+
+def test_specks_have_no_outline():
+    rng = np.random.default_rng(3)
+    mask = np.where(rng.random((120, 160)) < 0.02, 255, 0).astype(np.uint8)
+    assert drivable_outlines(mask, ContourConfig()) == ()
+    assert drivable_outlines(np.zeros((8, 8), np.uint8), ContourConfig()) == ()
+
+
+def test_footprint_is_the_near_side_of_a_box():
+    labels = scene()
+    near = to_pixels(np.array([[15.0, 1.0], [15.0, -1.0]]))
+    left, right = near[:, 0]
+    bottom = int(near[:, 1].max())
+    labels[bottom - 60 : bottom + 1, math.ceil(left) : math.floor(right) + 1] = VEHICLE
+    (footprint,) = obstacle_footprints(labels, DEFAULT_LABELS, ContourConfig(), CAMERA, MOUNT)
+    assert footprint.class_id == VEHICLE
+    assert footprint.contact_seen
+    assert footprint.contact_m[[0, -1]] == pytest.approx(np.array([[15.0, 1.0], [15.0, -1.0]]), abs=0.7)
+
+
+def test_view_under_the_body_does_not_split_or_move_a_footprint():
+    labels = scene()
+    labels[150:220, 200:280] = VEHICLE
+    labels[205:220, 215:265] = ROAD
+    (footprint,) = obstacle_footprints(labels, DEFAULT_LABELS, ContourConfig(), CAMERA, MOUNT)
+    wheels = ground_points(CAMERA, MOUNT, [[200, 219.5], [279, 219.5]])
+    assert footprint.contact_m[[0, -1]] == pytest.approx(wheels)
+    assert len(footprint.contact_m) == 4 or len(footprint.contact_m) == 2
+
+
+def test_two_obstacles_that_overlap_in_the_image_are_split_by_range():
+    labels = scene()
+    labels[120:300, 100:200] = VEHICLE
+    labels[120:165, 200:300] = VEHICLE
+    near, far = obstacle_footprints(labels, DEFAULT_LABELS, ContourConfig(), CAMERA, MOUNT)
+    assert near.contact_m[:, 0].max() < 5.0
+    assert far.contact_m[:, 0].min() > 12.0
+
+
+def test_an_obstacle_cut_by_the_lower_edge_says_so():
+    labels = scene()
+    labels[100:320, 200:300] = PERSON
+    (footprint,) = obstacle_footprints(labels, DEFAULT_LABELS, ContourConfig(), CAMERA, MOUNT)
+    assert footprint.class_id == PERSON
+    assert not footprint.contact_seen
+
+
+def test_obstacles_above_the_horizon_and_specks_have_no_footprint():
+    labels = scene()
+    labels[5:40, 100:200] = VEHICLE
+    labels[250, 100] = PERSON
+    assert obstacle_footprints(labels, DEFAULT_LABELS, ContourConfig(), CAMERA, MOUNT) == ()
+
+
+def test_range_of_a_setting_is_checked():
+    with pytest.raises(ConfigError, match=r'contours\.max_range_m is 0'):
+        ContourConfig(max_range_m=0)

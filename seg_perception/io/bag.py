@@ -1,0 +1,81 @@
+"""A bag as a recording: camera topics chosen, images decoded, calibration, TF and odometry looked up at their stamps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from seg_perception.errors import RecordingError
+from seg_perception.io import messages
+from seg_perception.io.bag_cameras import choose_cameras
+from seg_perception.io.bag_frames import FrameReader
+from seg_perception.io.bag_source import BagSource
+from seg_perception.io.calibration import read_calibration
+from seg_perception.io.recording import RecordedFrame, RecordingOptions, TimedMessage
+
+
+class BagRecording:
+    """A rosbag2 or rosbag1; see `seg_perception.io.recording.Recording`."""
+
+    kind = 'bag'
+
+    def __init__(self, path: Path, options: RecordingOptions) -> None:
+        self.source = str(path)
+        self._options = options
+        self._bag = BagSource(path)
+        self.problems = self._bag.problems
+        try:
+            self._cameras = choose_cameras(self.source, self._bag.topics, options)
+            self._odom_topic = self._choose_odometry()
+            self._given = read_calibration(options.camera_info) if options.camera_info else None
+        except BaseException:
+            self._bag.close()
+            raise
+        self.cameras = tuple(c.name for c in self._cameras)
+        names = {c.topic for c in self._cameras}
+        self.frame_count: int | None = sum(t.messages for t in self._bag.topics if t.name in names)
+
+    def frames(self) -> Iterator[RecordedFrame]:
+        """Yield all frames in stamp order; those that cannot be decoded are left out and counted in `problems`."""
+        reader = FrameReader(self._cameras, self._options, self._odom_topic, self._given)
+        for early in self._early():
+            reader.take(early)
+        for message in self._bag.messages(self._topics()):
+            yield from reader.take(message)
+        yield from reader.flush()
+        self.problems += reader.report(self.source)
+
+    def messages(self) -> Iterator[TimedMessage]:
+        """Yield the messages of the chosen cameras, TF and odometry as recorded."""
+        yield from self._bag.messages(self._topics())
+
+    def close(self) -> None:
+        """Close the bag."""
+        self._bag.close()
+
+    def _early(self) -> Iterator[TimedMessage]:
+        """Yield what holds for the whole recording, though it may have been recorded after the first image."""
+        yield from self._bag.messages(
+            {t.name for t in self._bag.topics if t.msgtype == messages.TF and t.name.endswith('tf_static')}
+        )
+        for camera in self._cameras:
+            if camera.info_topic:
+                yield from islice(self._bag.messages({camera.info_topic}), 1)
+
+    def _topics(self) -> set[str]:
+        names = {c.topic for c in self._cameras} | {c.info_topic for c in self._cameras if c.info_topic}
+        names |= {t.name for t in self._bag.topics if t.msgtype == messages.TF}
+        return names | ({self._odom_topic} if self._odom_topic else set())
+
+    def _choose_odometry(self) -> str | None:
+        found = [t.name for t in self._bag.topics if t.msgtype == messages.ODOMETRY]
+        asked = self._options.odom_topic
+        if asked is not None and asked not in found:
+            raise RecordingError(f'{self.source}: no nav_msgs/Odometry on {asked!r}; found {found or "none"}')
+        if asked is None and len(found) > 1:
+            self.problems.append(
+                f'{self.source}: several odometry topics ({", ".join(found)}), none used; name one with --odom-topic'
+            )
+            return None
+        return asked or (found[0] if found else None)

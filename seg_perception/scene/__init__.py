@@ -5,6 +5,18 @@ masks are measured against, the demo's drive, and test data that everybody may s
 """
 
 from seg_perception.scene.drive import Drive, default_camera
+from seg_perception.scene.truth import FirstObstacles, TruthGrid, Window
 from seg_perception.scene.types import CameraView, Footprint, LaneLine, Mounting, SceneFrame
 
-__all__ = ['CameraView', 'Drive', 'Footprint', 'LaneLine', 'Mounting', 'SceneFrame', 'default_camera']
+__all__ = [
+    'CameraView',
+    'Drive',
+    'FirstObstacles',
+    'Footprint',
+    'LaneLine',
+    'Mounting',
+    'SceneFrame',
+    'TruthGrid',
+    'Window',
+    'default_camera',
+]

@@ -14,6 +14,15 @@ from seg_perception.scene.actors import moving_solids, static_solids
 from seg_perception.scene.ground import LANE_M, LINE_WIDTH_M, Layout, build_ground, line_offsets
 from seg_perception.scene.render import Placed, render
 from seg_perception.scene.road import STEP_M, Road
+from seg_perception.scene.truth import (
+    DEFAULT_WINDOW,
+    FirstObstacles,
+    TruthGrid,
+    Window,
+    World,
+    first_obstacles,
+    truth_grid,
+)
 from seg_perception.scene.types import Float, Footprint, LaneLine, Mounting, SceneFrame, Solid
 
 BEHIND_M = 45.0
@@ -63,7 +72,6 @@ class Drive:
         self.solids = fixed + _without_collisions(moving_solids(rng, self.layout, length_m, SPEED_MPS), self)
         self._lane_m = -LANE_M / 2 - (self.layout.lanes - 1) * LANE_M
         self._weave = rng.uniform(0.05, 0.2), rng.uniform(0.08, 0.2)
-        self.noise = rng.normal(0.0, 2.2, (97, 101, 3))
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -89,7 +97,7 @@ class Drive:
         time_s = index / self.rate_hz
         pose = self.odom_from_vehicle(time_s)
         placed = [p for p in self.placed(time_s) if np.linalg.norm(p.outlines_m[0], axis=1).min() < AHEAD_M]
-        views = {name: render(m, self.ground, self.road, pose, placed) for name, m in self.cameras.items()}
+        views = {name: render(m, self.ground, self.road, pose, placed, index) for name, m in self.cameras.items()}
         return SceneFrame(
             round(time_s * 1e9),
             views,
@@ -98,10 +106,22 @@ class Drive:
             [Footprint(p.outlines_m[0], p.solid.label) for p in placed],
         )
 
+    def truth(self, index: int, window: Window = DEFAULT_WINDOW) -> TruthGrid:
+        """The exact grid of frame `index` in the vehicle frame."""
+        time_s = index / self.rate_hz
+        return truth_grid(self._world(time_s), self.cameras, window)
+
+    def first_obstacles(self, index: int, camera: str, bearings_rad: Float, limit_m: float) -> FirstObstacles:
+        """Exact ranges on the ground from below a camera along bearings of the vehicle frame."""
+        return first_obstacles(self._world(index / self.rate_hz), self.cameras[camera], bearings_rad, limit_m)
+
+    def _world(self, time_s: float) -> World:
+        return World(self.ground, self.road, self.odom_from_vehicle(time_s), self.placed(time_s))
+
     def _lane_lines(self, pose: Pose, station_m: float) -> list[LaneLine]:
         """Painted lines from 10 m behind to 80 m ahead; painting stops at junctions."""
         inverse = pose.inverse()
-        stations = np.arange(station_m - 10.0, station_m + 80.0, 1.0)
+        stations: Float = np.arange(station_m - 10.0, station_m + 80.0, 1.0, dtype=np.float64)
         half = self.layout.side_half_m
         painted = np.array(
             [not any(-half - 6.0 < s - j < half + 1.0 for j in self.layout.junctions_m) for s in stations]
@@ -133,8 +153,8 @@ def _layout(rng: np.random.Generator, length_m: float) -> Layout:
 
 def _curvature(rng: np.random.Generator, layout: Layout, length_m: float) -> Float:
     """Straight near junctions, arcs of 70 to 180 m radius between them."""
-    stations = np.arange(-BEHIND_M, length_m + AHEAD_M + 1.0, STEP_M)
-    curvature = np.zeros(len(stations))
+    stations: Float = np.arange(-BEHIND_M, length_m + AHEAD_M + 1.0, STEP_M, dtype=np.float64)
+    curvature: Float = np.zeros(len(stations), np.float64)
     edges = [-BEHIND_M, *layout.junctions_m, length_m + AHEAD_M + 60.0]
     for a, b in itertools.pairwise(edges):
         low, high = a + 30.0, b - 30.0
@@ -143,8 +163,7 @@ def _curvature(rng: np.random.Generator, layout: Layout, length_m: float) -> Flo
         arc = (stations > low) & (stations < high)
         curvature[arc] = rng.choice([-1, 1]) / rng.uniform(70.0, 180.0)
     width = round(16.0 / STEP_M)
-    smooth: Float = np.convolve(np.pad(curvature, width, 'edge'), np.ones(width) / width, 'same')[width:-width]
-    return smooth
+    return np.asarray(np.convolve(np.pad(curvature, width, 'edge'), np.ones(width) / width, 'same')[width:-width])
 
 
 def _place(solid: Solid, road: Road, odom_from_vehicle: Pose, time_s: float) -> Placed:

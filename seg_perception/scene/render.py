@@ -23,6 +23,7 @@ HORIZON_M = 220.0
 COARSE_FROM_M = 18.0
 SUBPIXEL_BITS = 4
 GRASS = (96, 112, 70)
+NOISE_LEVEL = 8
 Float32 = npt.NDArray[np.float32]
 
 
@@ -45,6 +46,7 @@ class Rays(NamedTuple):
     is_ground: npt.NDArray[np.bool_]  # [h, W]
     far_row: int  # rows of that part above this one use the coarse picture
     backdrop: Image  # [H, W, 3] sky
+    grain: Image  # [H, W, 3] sensor noise around NOISE_LEVEL
     bounds: Float  # [5, 3] planes through the optical centre that enclose the picture: inside is >= 0
 
 
@@ -71,8 +73,21 @@ def camera_rays(camera: CameraModel, pose: Pose) -> Rays:
     (left, top), (right, bottom) = tangent.min(axis=0) - 0.01, tangent.max(axis=0) + 0.01
     bounds = np.array([[1, 0, -left], [-1, 0, right], [0, 1, -top], [0, -1, bottom], [0, 0, 1.0]])
     return Rays(
-        directions, first, x, y, is_ground[part], int(near.argmax()) if near.any() else len(near), _sky(down), bounds
+        directions,
+        first,
+        x,
+        y,
+        is_ground[part],
+        int(near.argmax()) if near.any() else len(near),
+        _sky(down),
+        _grain(u.shape),
+        bounds,
     )
+
+
+def _grain(shape: tuple[int, ...]) -> Image:
+    noise = np.random.default_rng(0).normal(NOISE_LEVEL, 2.0, (*shape, 3))
+    return np.clip(np.rint(noise), 0, 255).astype(np.uint8)
 
 
 def _sky(down: Float32) -> Image:
@@ -84,8 +99,10 @@ def _sky(down: Float32) -> Image:
     return np.asarray(cv2.blur(sky.astype(np.uint8), (1, 5)), np.uint8)
 
 
-def render(mounting: Mounting, ground: Ground, road: Road, odom_from_vehicle: Pose, placed: list[Placed]) -> CameraView:
-    """Draw one camera's view of solids placed in the vehicle frame."""
+def render(
+    mounting: Mounting, ground: Ground, road: Road, odom_from_vehicle: Pose, placed: list[Placed], moment: int = 0
+) -> CameraView:
+    """Draw one camera's view of solids placed in the vehicle frame; `moment` varies the sensor noise."""
     camera, pose = mounting
     rays = camera_rays(camera, pose)
     image = rays.backdrop.copy()
@@ -96,6 +113,10 @@ def render(mounting: Mounting, ground: Ground, road: Road, odom_from_vehicle: Po
     position = np.asarray(pose.translation_m[:2])
     for index in far_to_near([p.outlines_m[0] for p in placed], position):
         canvas.draw(placed[index])
+    # A lens and a sensor: no edge is sharp to the pixel, no surface without noise.
+    grain = np.roll(rays.grain, 37 * moment % image.shape[0], axis=0)
+    soft = cv2.GaussianBlur(image, (3, 3), 0.6)
+    image = np.asarray(cv2.subtract(cv2.add(soft, grain), (NOISE_LEVEL,) * 3 + (0,)), np.uint8)
     return CameraView(image, labels)
 
 

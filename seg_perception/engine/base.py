@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from seg_perception.errors import EngineError
 from seg_perception.model import ModelSpec
 
 
@@ -55,14 +56,30 @@ class Engine(Protocol):
         """Largest N of `input` and `infer`."""
 
     def input(self, n: int) -> npt.NDArray[np.uint8]:
-        """Return the input memory for `n` frames: uint8 [n, H, W, 3] RGB, to be written in place."""
+        """Return the input memory for `n` frames: uint8 [n, H, W, 3] RGB, to be written in place.
+
+        Raises:
+            EngineError: `n` is not 1 to `max_batch`.
+        """
 
     def infer(self, n: int) -> Prediction:
         """Run the first `n` frames of the input memory.
 
         Raises:
-            EngineError: the device failed; the engine must be closed and opened again.
+            EngineError: `n` is not 1 to `max_batch`; or the device failed and the engine must be closed and opened again.
         """
 
     def close(self) -> None:
         """Release device memory; calling it twice is allowed."""
+
+
+def check_batch(n: int, max_batch: int) -> None:
+    """Refuse a batch that an engine has no memory for; a shorter view would silently drop cameras.
+
+    Raises:
+        EngineError: `n` is not 1 to `max_batch`.
+    """
+    if not 1 <= n <= max_batch:
+        raise EngineError(
+            f'{n} frames in one batch; expected 1 to {max_batch}; open the engine with a larger max_batch'
+        )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from seg_perception.engine.base import EngineInfo, Prediction
+from seg_perception.engine.base import EngineInfo, Prediction, check_batch
 from seg_perception.labels import DEFAULT_LABELS, LabelMap
 from seg_perception.model import ModelSpec
 
@@ -28,10 +28,12 @@ class FakeEngine:
 
     def input(self, n: int) -> npt.NDArray[np.uint8]:
         """Return the input memory for `n` frames."""
+        check_batch(n, self.max_batch)
         return self._input[:n]
 
     def infer(self, n: int) -> Prediction:
         """Label the first `n` frames."""
+        check_batch(n, self.max_batch)
         difference = self._input[:n, :, :, None, :].astype(np.int32) - self._palette
         distance = np.abs(difference).sum(axis=-1)
         labels = distance.argmin(axis=-1).astype(np.uint8)

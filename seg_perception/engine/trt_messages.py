@@ -1,0 +1,44 @@
+"""What TensorRT says, in words that tell a user what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from seg_perception.engine.trt_api import TensorRt, first_line
+
+
+def parse_message(parser: Any, path: Path, trt: TensorRt) -> str:
+    problems = []
+    for i in range(parser.num_errors):
+        error = parser.get_error(i)
+        text = first_line(error.desc())
+        operator, node = error.node_operator(), error.node_name()
+        reason = '' if text in ('', 'false', 'success') else f': {text}'
+        where = f'operator {operator} of node {node!r}' if operator else 'the file'
+        problems.append(where + reason)
+    listed = '; '.join(problems[:3]) + (f'; and {len(problems) - 3} more' if len(problems) > 3 else '')
+    return f'{path}: {trt} does not take {listed or "the graph"}; export without it, or run with backend onnxruntime'
+
+
+def build_message(errors: list[str], path: Path, trt: TensorRt) -> str:
+    reason = errors[0] if errors else 'no reason given'
+    return explain(f'{path}: {trt} cannot build it', reason)
+
+
+def explain(what: str, reason: str) -> str:
+    """Return `what`, TensorRT's reason and, where the reason is a known one, the remedy; one line."""
+    text = reason.lower()
+    remedies = (
+        (('out of memory', 'outofmemory', 'cudaerror 2'), 'close other GPU programs, or lower --batch or --workspace'),
+        (('driver version is insufficient', 'cudaerror 35'), 'install or update the NVIDIA driver'),
+        (('no cuda-capable device', 'no device', 'cudaerror 100'), 'no NVIDIA GPU is visible; check nvidia-smi'),
+        (
+            ('unsupported sm', 'compute capability'),
+            'this TensorRT has no kernels for this GPU; use backend onnxruntime',
+        ),
+        (('could not find any implementation', 'workspace limit'), 'raise --workspace, or use another precision'),
+        (('magic tag', 'version tag', 'serialization assertion'), 'the plan is of another TensorRT; build it again'),
+    )
+    remedy = next((r for words, r in remedies if any(w in text for w in words)), 'see docs/tensorrt.md')
+    return f'{what} ({first_line(reason)}); {remedy}'

@@ -68,7 +68,8 @@ def polar_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarView
     cell_map, weight = _cells(pose, config, ranges, bearings, height)
     steps = np.diff(ranges)
     half_row = (ranges**2 + height**2) / (2 * height * camera.fy)
-    guard = max(1, int(np.ceil((half_row[:-1] / steps).max() - 1e-6)))
+    # Half a row from the last free pixel's centre to the contact, half a range from a cell to its nearest range.
+    guard = int(np.ceil((half_row[:-1] / steps).max() + 0.5 - 1e-3))
     band_end = np.append(np.searchsorted(ranges, ranges + config.obstacle_depth_m), len(ranges))
     band_end = np.maximum(band_end, np.minimum(np.arange(len(ranges) + 1) + 1, len(ranges)))
     foot = (pose.translation_m[0], pose.translation_m[1])
@@ -85,7 +86,7 @@ def _no_ground(pose: Pose) -> CameraError:
 
 
 def _lattice(camera: CameraModel, pose: Pose, config: GridConfig, height: float) -> tuple[Float, Float]:
-    """Choose ranges and bearings: half a pixel or half a cell apart, whichever is coarser."""
+    """Choose ranges and bearings: a fraction of a pixel or half a cell apart, whichever is coarser."""
     x, y = pose.translation_m[:2]
     corners = [(cx - x, cy - y) for cx in (config.x_min_m, config.x_max_m) for cy in (config.y_min_m, config.y_max_m)]
     farthest = max(math.hypot(*c) for c in corners)
@@ -109,7 +110,7 @@ def _lattice(camera: CameraModel, pose: Pose, config: GridConfig, height: float)
         row = (r * r + height * height) / (height * camera.fy)
         if row > 2 * config.max_row_m:
             break
-        r += max(half_cell, row / 2)
+        r += max(half_cell, row / 3)
         ranges.append(r)
     return np.array(ranges), bearings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -106,10 +106,10 @@ class Drive:
             [Footprint(p.outlines_m[0], p.solid.label) for p in placed],
         )
 
-    def truth(self, index: int, window: Window = DEFAULT_WINDOW) -> TruthGrid:
-        """The exact grid of frame `index` in the vehicle frame."""
-        time_s = index / self.rate_hz
-        return truth_grid(self._world(time_s), self.cameras, window)
+    def truth(self, index: int, window: Window = DEFAULT_WINDOW, cameras: Sequence[str] = ()) -> TruthGrid:
+        """The exact grid of frame `index` in the vehicle frame, as `cameras` (all when empty) see it."""
+        chosen = {name: self.cameras[name] for name in cameras or self.cameras}
+        return truth_grid(self._world(index / self.rate_hz), chosen, window)
 
     def first_obstacles(self, index: int, camera: str, bearings_rad: Float, limit_m: float) -> FirstObstacles:
         """Exact ranges on the ground from below a camera along bearings of the vehicle frame."""

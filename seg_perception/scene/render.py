@@ -51,23 +51,29 @@ class Rays(NamedTuple):
 
 
 @lru_cache(maxsize=8)
+def _optical_rays(camera: CameraModel) -> tuple[Float, npt.NDArray[np.bool_]]:
+    v, u = np.mgrid[0 : camera.height, 0 : camera.width]
+    return camera.rays(np.column_stack([u.ravel(), v.ravel()]))
+
+
+@lru_cache(maxsize=8)
 def camera_rays(camera: CameraModel, pose: Pose) -> Rays:
     """Build the tables of one camera (ground at z = 0)."""
-    v, u = np.mgrid[0 : camera.height, 0 : camera.width]
-    optical, valid = camera.rays(np.column_stack([u.ravel(), v.ravel()]))
+    optical, valid = _optical_rays(camera)
     directions = (optical @ pose.rotation.T).astype(np.float32)
     directions[~valid] = 0
-    down = directions[:, 2].reshape(u.shape)
+    shape = (camera.height, camera.width)
+    down = directions[:, 2].reshape(shape)
     height = pose.translation_m[2]
     distance = np.where(down < -1e-6, height / np.maximum(-down, 1e-6), np.float32(1e6))
-    horizontal = distance * np.hypot(directions[:, 0], directions[:, 1]).reshape(u.shape)
+    horizontal = distance * np.hypot(directions[:, 0], directions[:, 1]).reshape(shape)
     is_ground = (down < 0) & (horizontal < HORIZON_M)
     rows = np.flatnonzero(is_ground.any(axis=1))
     first = int(rows[0]) if len(rows) else camera.height
     part = np.s_[first:]
     scale = np.where(is_ground, distance, 0)[part].astype(np.float32)
-    x = scale * directions[:, 0].reshape(u.shape)[part] + np.float32(pose.translation_m[0])
-    y = scale * directions[:, 1].reshape(u.shape)[part] + np.float32(pose.translation_m[1])
+    x = scale * directions[:, 0].reshape(shape)[part] + np.float32(pose.translation_m[0])
+    y = scale * directions[:, 1].reshape(shape)[part] + np.float32(pose.translation_m[1])
     near: npt.NDArray[np.bool_] = np.asarray(((horizontal < COARSE_FROM_M) & is_ground)[part].any(axis=1))
     tangent = optical[valid, :2] / optical[valid, 2:]
     (left, top), (right, bottom) = tangent.min(axis=0) - 0.01, tangent.max(axis=0) + 0.01
@@ -80,7 +86,7 @@ def camera_rays(camera: CameraModel, pose: Pose) -> Rays:
         is_ground[part],
         int(near.argmax()) if near.any() else len(near),
         _sky(down),
-        _grain(u.shape),
+        _grain(shape),
         bounds,
     )
 

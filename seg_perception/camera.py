@@ -254,6 +254,13 @@ class Pose:
         )
         return cls.from_rotation(body @ OPTICAL_FROM_BODY.T, (x, y, z))
 
+    def mounting(self) -> tuple[float, float, float, float, float, float]:
+        """Return the x, y, z (metres), roll, pitch, yaw (radians) that `mounted` makes this pose of."""
+        body = self.rotation @ OPTICAL_FROM_BODY
+        pitch = math.asin(max(-1.0, min(1.0, -float(body[2, 0]))))
+        roll, yaw = math.atan2(body[2, 1], body[2, 2]), math.atan2(body[1, 0], body[0, 0])
+        return (*self.translation_m, roll, pitch, yaw)
+
     @property
     def rotation(self) -> Array:
         """The 3x3 rotation matrix."""

@@ -152,7 +152,7 @@ def _components(mask: UInt8, role: Role, camera: CameraModel | None, pose: Pose 
         distance = table.distance_m[lowest, middle].astype(np.float64)
         upright = areas * (distance**2 / (camera.fx * camera.fy))
         return _Components(index, areas, np.asarray(np.nan_to_num(upright, nan=np.inf), np.float64))
-    ground = np.bincount(index.ravel(), weights=table.area_m2.ravel(), minlength=len(areas))
+    ground = np.asarray(np.bincount(index.ravel(), table.area_m2.ravel(), len(areas)), np.float64)
     if role is Role.OTHER:
         # What rises above the horizon has no ground area, however large it is.
         ground[np.unique(index[table.area_m2 == 0])] = np.inf

@@ -1,0 +1,221 @@
+"""Points of markings -> lines: a common direction first, then one polynomial per line, all lines at once.
+
+Lines of one road run nearly parallel. So the points are sheared by candidate directions and curvatures and counted
+over the lateral position; where the counts pile up highest, dashes of one line and specks far away fall into the same
+bin (a generalised Hough transform, Ballard 1981). Each pile is then fitted on its own, robustly, with a weak prior on
+the shape, so that lines may diverge.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from seg_perception.postprocess.lane_points import MarkingPoints
+from seg_perception.postprocess.lane_types import ORDER, LaneConfig, LaneLine
+
+Float64 = npt.NDArray[np.float64]
+
+SAMPLES = 256
+BIN_M = 0.25
+NEAR_M = 20.0
+"""The first search looks no further: a coarse curvature is still right there."""
+MAX_LINES = 8
+SCALE_M = 20.0
+"""x is divided by this inside the fit, for conditioning."""
+PRIOR_SIGMA_M = np.array([100.0, 6.0, 4.0, 0.7])
+"""Deviation of each term at SCALE_M: any offset, 0.3 rad, 1/50 m curvature, and how fast roads change it."""
+GATES_M = ((0.5, 0.015), (0.35, 0.01), (0.2, 0.006), (0.2, 0.006))
+"""Distance from the line at x = 0, and per metre of x, within which points count; one pair per iteration."""
+CORRELATION_M = 0.25
+"""Errors of rows closer than this on the ground are taken as one error."""
+MIN_PURITY = 0.7
+MIN_EXPLAINED = 0.25
+"""Least share of all narrow paint that belongs to the lines found; less is noise or a junction full of arrows."""
+MIN_PAINTED_SHARE = 0.12
+MAX_SIGMA_M = 0.4
+
+
+def find_lines(points: MarkingPoints, config: LaneConfig) -> list[LaneLine]:
+    """Return the lines that the points show, sorted from left to right; none when they show none.
+
+    The covariance is that of the fit alone; see `with_pitch_error`.
+    """
+    if len(points.x_m) < ORDER + 1 or points.length_m.sum() < config.min_painted_m:
+        return []
+    theta, kappa = _common_shape(points)
+    offsets = _piles(points, theta, kappa, config)
+    if len(offsets) == 0:
+        return []
+    start = np.zeros((len(offsets), ORDER + 1))
+    start[:, 0], start[:, 1], start[:, 2] = offsets, theta, kappa / 2
+    coefficients, owner = _fit_all(points, start)
+    lines = []
+    for i in range(len(offsets)):
+        line = _judge(points, owner, i, coefficients[i], config)
+        if line is not None:
+            lines.append(line)
+    if sum(line.painted_m for line in lines) < MIN_EXPLAINED * points.length_m.sum():
+        return []
+    return sorted(_distinct(lines, config), key=lambda line: -line.coefficients[0])
+
+
+def with_pitch_error(line: LaneLine, camera_height_m: float, pitch_sigma_rad: float) -> LaneLine:
+    """Return the line with the camera's pitch in its covariance.
+
+    Pitch moves a ground point at x by dx = x^2 / height and scales y by x / height per radian, so that term i of the
+    polynomial grows term i + 1 by (1 - i) / height. All points share this error: fitting more of them does not help.
+    """
+    order = np.arange(ORDER)
+    tilt = np.concatenate([[0.0], (1 - order) * line.coefficients[:-1]]) * (pitch_sigma_rad / camera_height_m)
+    return line._replace(covariance=line.covariance + np.outer(tilt, tilt))
+
+
+def _common_shape(points: MarkingPoints) -> tuple[float, float]:
+    """Return the direction (rad) and curvature (1/m) in which the points pile up highest."""
+    theta = np.linspace(-0.35, 0.35, 21)
+    kappa = np.linspace(-0.03, 0.03, 13)
+    best = (0.0, 0.0)
+    near = np.abs(points.x_m) <= max(NEAR_M, np.percentile(np.abs(points.x_m), 25))
+    for chosen in (near, np.ones_like(near)):
+        x, y = _resample(points, chosen)
+        shapes = np.stack(np.meshgrid(best[0] + theta, best[1] + kappa), -1).reshape(-1, 2)
+        counts = _histograms(x, y, shapes)
+        bent = 1 - 0.1 * np.square(shapes / (0.35, 0.03)).sum(axis=1)
+        score = np.square(counts[:, 1:] + counts[:, :-1]).sum(axis=1) * bent
+        a, b = shapes[int(score.argmax())]
+        best = (float(a), float(b))
+        theta, kappa = np.linspace(-0.04, 0.04, 9), np.linspace(-0.005, 0.005, 9)
+    return best
+
+
+def _resample(points: MarkingPoints, chosen: npt.NDArray[np.bool_]) -> tuple[Float64, Float64]:
+    """Draw points evenly over the length of ground they stand for, so that near rows do not outvote far ones."""
+    index = np.flatnonzero(chosen)
+    cumulative = np.cumsum(np.minimum(points.length_m[index], 1.0))
+    count = min(SAMPLES, 2 * len(index))
+    picked = index[np.searchsorted(cumulative, (np.arange(count) + 0.5) / count * cumulative[-1])]
+    return points.x_m[picked], points.y_m[picked]
+
+
+def _histograms(x: Float64, y: Float64, shapes: Float64) -> Float64:
+    """Count lateral positions of the sheared points: float [len(shapes), bins]; the end bins hold nothing."""
+    bins = 128
+    lateral = y - shapes[:, :1] * x - shapes[:, 1:] / 2 * (x * x)
+    index = np.clip(lateral / BIN_M + bins / 2, 0, bins - 1).astype(np.intp)
+    index += np.arange(len(shapes))[:, None] * bins
+    counts = np.bincount(index.ravel(), minlength=len(shapes) * bins).reshape(-1, bins)
+    counts[:, [0, -1]] = 0
+    return counts.astype(np.float64)
+
+
+def _piles(points: MarkingPoints, theta: float, kappa: float, config: LaneConfig) -> Float64:
+    """Return lateral positions at x = 0 under which enough paint lies, strongest first."""
+    lateral = points.y_m - theta * points.x_m - kappa / 2 * points.x_m**2
+    low = lateral.min() - 1.0
+    index = ((lateral - low) / BIN_M).astype(np.intp)
+    paint = np.bincount(index, weights=points.length_m, minlength=index.max() + 3)
+    window = np.convolve(paint, np.ones(3), 'same')
+    apart = max(1, round(config.min_separation_m / 2 / BIN_M))
+    found: list[float] = []
+    while len(found) < MAX_LINES and window.max() >= config.min_painted_m / 2:
+        peak = int(window.argmax())
+        near = np.abs(index - peak) <= 1
+        found.append(float(np.average(lateral[near], weights=points.length_m[near])))
+        window[max(0, peak - apart) : peak + apart + 1] = 0
+    return np.array(found)
+
+
+def _fit_all(points: MarkingPoints, start: Float64) -> tuple[Float64, npt.NDArray[np.intp]]:
+    """Fit all lines together; each point counts for the nearest one. Returns coefficients and the owner, -1 for none."""
+    coefficients = start
+    basis = np.vander(points.x_m, ORDER + 1, increasing=True)
+    owner = np.full(len(points.x_m), -1, np.intp)
+    for gate, gate_per_m in GATES_M:
+        residual = np.abs(points.y_m - coefficients @ basis.T)
+        nearest = residual.argmin(axis=0)
+        inside = residual.min(axis=0) <= gate + gate_per_m * np.abs(points.x_m)
+        owner = np.where(inside, nearest, -1)
+        weights = (owner == np.arange(len(start))[:, None]) * _weights(points)
+        coefficients = _solve(points, weights)[0]
+    return coefficients, owner
+
+
+def _weights(points: MarkingPoints) -> Float64:
+    return np.minimum(1.0, points.length_m / CORRELATION_M) / points.sigma_m**2
+
+
+def _solve(points: MarkingPoints, weights: Float64) -> tuple[Float64, Float64]:
+    """Weighted least squares with the prior: coefficients [L, 4] and covariances [L, 4, 4] for weights [L, N]."""
+    scaled = np.vander(points.x_m / SCALE_M, ORDER + 1, increasing=True)
+    squares = (scaled[:, :, None] * scaled[:, None, :]).reshape(len(scaled), -1)
+    information = (weights @ squares).reshape(-1, ORDER + 1, ORDER + 1) + np.diag(1 / PRIOR_SIGMA_M**2)
+    covariance = np.linalg.inv(information)
+    unscale = SCALE_M ** -np.arange(ORDER + 1.0)
+    solution = np.einsum('lij,lj->li', covariance, weights @ (scaled * points.y_m[:, None]))
+    return solution * unscale, covariance * unscale[:, None] * unscale
+
+
+def _judge(
+    points: MarkingPoints,
+    owner: npt.NDArray[np.intp],
+    i: int,
+    coefficients: Float64,
+    config: LaneConfig,
+) -> LaneLine | None:
+    """Cut a line where its paint ends, fit it for the last time, and drop it unless it looks like a painted line."""
+    own = np.flatnonzero(owner == i)
+    own = own[np.argsort(points.x_m[own])]
+    own = own[_longest_chain(points.x_m[own], points.length_m[own], config.max_gap_m)]
+    if len(own) < ORDER + 1:
+        return None
+    mine = MarkingPoints(*(v[own] for v in points))
+    start, end = float(mine.x_m[0]), float(mine.x_m[-1])
+    painted = min(float(mine.length_m.sum()), end - start)
+    if painted < config.min_painted_m or end - start < config.min_span_m:
+        return None
+    if painted < MIN_PAINTED_SHARE * (end - start) or _purity(points, owner, coefficients, start, end) < MIN_PURITY:
+        return None
+    weights = _weights(mine)[None]
+    final, covariance = (v[0] for v in _solve(mine, weights))
+    squared = np.square(mine.y_m - np.polynomial.polynomial.polyval(mine.x_m, final))
+    spread = max(1.0, float((weights[0] * squared).sum() / weights.sum() * np.mean(1 / mine.sigma_m**2)))
+    line = LaneLine(0, final, covariance * spread, start, end, painted)
+    return line if line.sigma_m([start, end]).max() <= MAX_SIGMA_M else None
+
+
+def _longest_chain(x: Float64, length: Float64, max_gap_m: float) -> slice:
+    """Return the part of sorted points with the most paint that has no gap beyond `max_gap_m`."""
+    if len(x) == 0:
+        return slice(0, 0)
+    gaps = np.diff(x) - (length[1:] + length[:-1]) / 2
+    bounds = np.concatenate([[0], np.flatnonzero(gaps > max_gap_m) + 1, [len(x)]])
+    paint = np.add.reduceat(length, bounds[:-1])
+    best = int(paint.argmax())
+    return slice(int(bounds[best]), int(bounds[best + 1]))
+
+
+def _purity(
+    points: MarkingPoints, owner: npt.NDArray[np.intp], coefficients: Float64, start: float, end: float
+) -> float:
+    """Return the share of paint within a metre of the line that is on it; low in noise, zebras, letters and hatching."""
+    along = (points.x_m >= start) & (points.x_m <= end)
+    distance = np.abs(points.y_m - np.polynomial.polynomial.polyval(points.x_m, coefficients))
+    on = along & (distance < 0.2 + 0.006 * np.abs(points.x_m))
+    beside = along & (distance > 0.45) & (distance < 1.1)
+    line, rest = points.length_m[on].sum(), points.length_m[beside].sum()
+    return float(line / max(line + rest, 1e-9))
+
+
+def _distinct(lines: list[LaneLine], config: LaneConfig) -> list[LaneLine]:
+    """Drop the weaker of two lines that come closer than `min_separation_m` where both are seen."""
+    kept: list[LaneLine] = []
+    for line in sorted(lines, key=lambda line: -line.painted_m):
+        for other in kept:
+            low, high = max(line.x_start_m, other.x_start_m), min(line.x_end_m, other.x_end_m)
+            x = np.linspace(low, max(low, high), 5)
+            if np.abs(line.y_m(x) - other.y_m(x)).mean() < config.min_separation_m:
+                break
+        else:
+            kept.append(line)
+    return kept

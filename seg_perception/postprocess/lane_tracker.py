@@ -1,0 +1,228 @@
+"""Lane lines over time, and the lane the vehicle is in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from seg_perception.camera import Pose
+from seg_perception.grid import Observation
+from seg_perception.labels import LabelMap
+from seg_perception.postprocess.lane_fit import find_lines, with_pitch_error
+from seg_perception.postprocess.lane_points import MarkingPoints, join, marking_points
+from seg_perception.postprocess.lane_types import ORDER, LaneConfig, LaneLine, Lanes
+
+Float64 = npt.NDArray[np.float64]
+
+SAME_LINE_M = 0.6
+MAX_STEP_M = 5.0
+MAX_PAUSE_NS = 1_000_000_000
+CONFIRM_HITS = 2
+FORGET = 1.3
+"""Growth of the variance from one frame to the next: older paint says less about the line ahead."""
+STEP_SIGMA = np.array([0.03, 0.003, 2e-4, 5e-6])
+"""What odometry and the uneven road add to each coefficient in one frame."""
+REFERENCE_M = 6.0
+"""Ego lines are chosen by their place here: near, yet in view of most cameras."""
+FARTHEST_START_M = 20.0
+"""A line whose first paint is farther says nothing about the lane the vehicle is in."""
+
+
+@dataclass(slots=True)
+class _Track:
+    line: LaneLine
+    hits: int = 1
+    unseen_m: float = 0.0
+
+
+class LaneTracker:
+    """Finds the lane lines of each moment and follows them.
+
+    With odometry each line is moved with the vehicle and joined with the new measurement by their covariances (a
+    Kalman filter on the coefficients); it is given out from its second frame on, and for `coast_m` after its last.
+    Without odometry each frame stands alone, and only the ids are kept. Not thread-safe.
+    """
+
+    def __init__(self, config: LaneConfig, labels: LabelMap) -> None:
+        self._config = config
+        self._labels = labels
+        self._next_id = 1
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all lines; ids are not used again."""
+        self._tracks: list[_Track] = []
+        self._stamp_ns = 0
+        self._pose: Pose | None = None
+
+    def update(self, observations: Sequence[Observation]) -> Lanes:
+        """Return the lane lines at the newest stamp, from one image per camera that has a new one.
+
+        Cameras that look along the road forward or back give lines; others see none. No observation gives no line.
+
+        Raises:
+            CameraError: the calibration of a camera cannot be used.
+        """
+        if not observations:
+            return Lanes(0, (), None, None, None, None, None, None)
+        newest = max(observations, key=lambda o: o.stamp_ns)
+        points = join([self._points(o, newest) for o in observations])
+        lines = find_lines(points, self._config)
+        if newest.odom_from_vehicle is None:
+            self._tracks = [_Track(line, CONFIRM_HITS) for line in self._with_ids(lines)]
+        else:
+            self._advance(newest.stamp_ns, newest.odom_from_vehicle)
+            self._merge(lines)
+        self._stamp_ns, self._pose = newest.stamp_ns, newest.odom_from_vehicle
+        height = max(newest.vehicle_from_camera.translation_m[2], 0.1)
+        given = [
+            with_pitch_error(t.line, height, self._config.pitch_sigma_rad)
+            for t in self._tracks
+            if t.hits >= CONFIRM_HITS
+        ]
+        return describe(newest.stamp_ns, given, self._config)
+
+    def _points(self, o: Observation, newest: Observation) -> MarkingPoints:
+        points = marking_points(
+            o.labels, o.confidence, self._labels, self._config, o.camera_model, o.vehicle_from_camera
+        )
+        if o is newest or o.odom_from_vehicle is None or newest.odom_from_vehicle is None:
+            return points
+        moved = _move(newest.odom_from_vehicle.inverse() @ o.odom_from_vehicle, points.x_m, points.y_m)
+        return points._replace(x_m=moved[:, 0], y_m=moved[:, 1])
+
+    def _with_ids(self, lines: list[LaneLine]) -> list[LaneLine]:
+        """Give each line the id of the nearest line of the last frame, or a new one."""
+        partner = _match([t.line for t in self._tracks], lines)
+        result = []
+        for i, line in enumerate(lines):
+            known = partner.get(i)
+            if known is None:
+                self._next_id += 1
+            result.append(line._replace(id=self._next_id - 1 if known is None else self._tracks[known].line.id))
+        return result
+
+    def _advance(self, stamp_ns: int, pose: Pose) -> None:
+        """Move all lines into the new vehicle frame, or forget them after a jump."""
+        last = self._pose
+        if last is None or not 0 <= stamp_ns - self._stamp_ns <= MAX_PAUSE_NS:
+            self._tracks = []
+            return
+        motion = pose.inverse() @ last
+        step = math.hypot(*motion.translation_m[:2])
+        if step > MAX_STEP_M:
+            self._tracks = []
+        for track in self._tracks:
+            track.line = _carry(track.line, motion)
+            track.unseen_m += step
+
+    def _merge(self, lines: list[LaneLine]) -> None:
+        partner = _match([t.line for t in self._tracks], lines)
+        for i, line in enumerate(lines):
+            known = partner.get(i)
+            if known is None:
+                self._tracks.append(_Track(line._replace(id=self._next_id)))
+                self._next_id += 1
+                continue
+            track = self._tracks[known]
+            track.line = _fuse(track.line, line)
+            track.hits, track.unseen_m = track.hits + 1, 0.0
+        self._tracks = [t for t in self._tracks if self._alive(t)]
+
+    def _alive(self, track: _Track) -> bool:
+        if track.line.seen:
+            return True
+        ahead = track.line.x_end_m >= self._config.min_span_m
+        return track.hits >= CONFIRM_HITS and track.unseen_m <= self._config.coast_m and ahead
+
+
+def _move(motion: Pose, x: Float64, y: Float64) -> Float64:
+    return motion.transform(np.column_stack([x, y, np.zeros_like(x)]))[:, :2]
+
+
+def _match(known: list[LaneLine], new: list[LaneLine]) -> dict[int, int]:
+    """Pair new lines (keys) with known ones (values), closest pairs first."""
+    pairs = []
+    for i, line in enumerate(new):
+        for j, other in enumerate(known):
+            low, high = max(line.x_start_m, other.x_start_m), min(line.x_end_m, other.x_end_m)
+            x = np.linspace(low, high, 5) if high > low else np.full(1, (low + high) / 2)
+            pairs.append((float(np.abs(line.y_m(x) - other.y_m(x)).mean()), i, j))
+    result: dict[int, int] = {}
+    for distance, i, j in sorted(pairs):
+        if distance < SAME_LINE_M and i not in result and j not in result.values():
+            result[i] = j
+    return result
+
+
+def _carry(line: LaneLine, motion: Pose) -> LaneLine:
+    """Express a line in the new vehicle frame: its shape through points, its covariance through the shift along x."""
+    x = np.linspace(line.x_start_m, line.x_end_m, 12)
+    moved = _move(motion, x, line.y_m(x))
+    coefficients = np.polynomial.polynomial.polyfit(moved[:, 0], moved[:, 1], ORDER)
+    shift = _shift(-motion.translation_m[0])
+    covariance = shift @ line.covariance @ shift.T * FORGET + np.diag(STEP_SIGMA**2)
+    start, end = max(0.0, float(moved[0, 0])), max(0.0, float(moved[-1, 0]))
+    return line._replace(coefficients=coefficients, covariance=covariance, x_start_m=start, x_end_m=end, seen=False)
+
+
+def _shift(dx_m: float) -> Float64:
+    """Matrix that turns the coefficients of y(x) into those of y(x + dx)."""
+    return np.array(
+        [[math.comb(j, i) * dx_m ** (j - i) if j >= i else 0.0 for j in range(ORDER + 1)] for i in range(ORDER + 1)]
+    )
+
+
+def _fuse(predicted: LaneLine, measured: LaneLine) -> LaneLine:
+    """Join two independent estimates of one line by their information."""
+    gain = np.linalg.solve((predicted.covariance + measured.covariance).T, predicted.covariance.T).T
+    difference = measured.coefficients - predicted.coefficients
+    return measured._replace(
+        id=predicted.id,
+        coefficients=predicted.coefficients + gain @ difference,
+        covariance=(np.eye(ORDER + 1) - gain) @ predicted.covariance,
+        x_start_m=min(predicted.x_start_m, measured.x_start_m),
+        x_end_m=max(predicted.x_end_m, measured.x_end_m),
+    )
+
+
+def describe(stamp_ns: int, lines: Sequence[LaneLine], config: LaneConfig) -> Lanes:
+    """Choose the ego lane's lines and say where the vehicle is in the lane."""
+    ordered = tuple(sorted(lines, key=lambda line: -float(line.y_m(REFERENCE_M))))
+    left, right = _ego(ordered, config)
+    if left is None and right is None:
+        return Lanes(stamp_ns, ordered, None, None, None, None, None, None)
+    sides = [s for s in (left, right) if s is not None]
+    middle = np.mean([s.coefficients for s in sides], axis=0)
+    heading = math.atan(middle[1])
+    curvature = 2 * middle[2] * math.cos(heading) ** 3
+    if left is None or right is None:
+        return Lanes(stamp_ns, ordered, left, right, None, -heading, float(curvature), None)
+    seen = max(left.x_start_m, right.x_start_m)
+    width = float(left.y_m(seen) - right.y_m(seen)) * math.cos(heading)
+    offset = -float(middle[0]) * math.cos(heading)
+    return Lanes(stamp_ns, ordered, left, right, offset, -heading, float(curvature), width)
+
+
+def _ego(ordered: tuple[LaneLine, ...], config: LaneConfig) -> tuple[LaneLine | None, LaneLine | None]:
+    """Return the closest pair around the vehicle that is as far apart as a lane is wide; else the closer line alone."""
+    near = [(float(s.y_m(REFERENCE_M)), s) for s in ordered if s.x_start_m <= FARTHEST_START_M]
+    lefts = [(y, s) for y, s in near if 0 <= y <= config.max_lane_m]
+    rights = [(y, s) for y, s in near if -config.max_lane_m <= y < 0]
+    pairs = [
+        (yl - yr, left, right)
+        for yl, left in lefts
+        for yr, right in rights
+        if config.min_lane_m <= yl - yr <= config.max_lane_m
+    ]
+    if pairs:
+        _, left, right = min(pairs, key=lambda p: p[0])
+        return left, right
+    alone = min(lefts + rights, key=lambda p: abs(p[0]), default=None)
+    if alone is None:
+        return None, None
+    return (alone[1], None) if alone[0] >= 0 else (None, alone[1])

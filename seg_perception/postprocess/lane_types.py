@@ -1,0 +1,109 @@
+"""Lane lines: every parameter and its default, and what comes out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from seg_perception.errors import ConfigError
+
+Float64 = npt.NDArray[np.float64]
+
+ORDER = 3
+"""Order of the polynomials: a cubic is a clothoid over the visible range (Dickmanns and Mysliwetz 1992)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneConfig:
+    """What counts as a lane line. Distances are on the ground, in the vehicle frame."""
+
+    max_range_m: float = 40.0  # markings beyond this are not used
+    half_width_m: float = 12.0  # markings further to the side are not used
+    max_marking_m: float = 0.4  # wider paint is a stop line, a zebra or a letter
+    min_confidence: float = 0.4  # a pixel below this is no marking
+    min_painted_m: float = 2.5  # least length of paint along a line
+    min_span_m: float = 5.0  # least distance from the first to the last paint of a line
+    max_gap_m: float = 14.0  # longest gap between dashes of one line
+    min_separation_m: float = 1.5  # two lines are at least this far apart
+    min_lane_m: float = 2.3  # narrower is no ego lane
+    max_lane_m: float = 5.5  # wider is no ego lane
+    pitch_sigma_rad: float = 0.002  # uncertainty of the camera's pitch, part of the covariance
+    coast_m: float = 10.0  # with odometry: a line that is no longer seen is kept for this way
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ('max_range_m', 5.0, 150.0),
+            ('half_width_m', 2.0, 50.0),
+            ('max_marking_m', 0.05, 2.0),
+            ('min_confidence', 0.0, 1.0),
+            ('min_painted_m', 0.5, 50.0),
+            ('min_span_m', 1.0, 50.0),
+            ('max_gap_m', 0.5, 50.0),
+            ('min_separation_m', 0.5, 5.0),
+            ('min_lane_m', 1.0, 10.0),
+            ('max_lane_m', 1.0, 20.0),
+            ('pitch_sigma_rad', 0.0, 0.1),
+            ('coast_m', 0.0, 100.0),
+        ):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and low <= value <= high):
+                raise ConfigError(f'lanes.{name} is {value}; expected {low} to {high}')
+        if self.min_lane_m >= self.max_lane_m:
+            raise ConfigError(
+                f'lanes.min_lane_m is {self.min_lane_m} and max_lane_m {self.max_lane_m}; expected min < max'
+            )
+
+
+class LaneLine(NamedTuple):
+    """One painted line on the ground, y(x) = sum of coefficients[i] * x**i, in the vehicle frame."""
+
+    id: int
+    """Stable over time for one line; 0 until a tracker has seen it."""
+    coefficients: Float64
+    """[4] metres, 1, 1/m, 1/m2."""
+    covariance: Float64
+    """[4, 4] of the coefficients, camera pitch included."""
+    x_start_m: float
+    """Nearest paint."""
+    x_end_m: float
+    """Farthest paint that is part of the line."""
+    painted_m: float
+    """Length of paint seen; much less than x_end_m - x_start_m for a dashed line."""
+    seen: bool = True
+    """False when the line is carried on by odometry alone."""
+
+    def y_m(self, x_m: npt.ArrayLike) -> Float64:
+        """Return lateral positions at `x_m`."""
+        return np.asarray(np.polynomial.polynomial.polyval(np.asarray(x_m, np.float64), self.coefficients))
+
+    def sigma_m(self, x_m: npt.ArrayLike) -> Float64:
+        """Return the standard deviation of `y_m` at `x_m`."""
+        basis = np.vander(np.atleast_1d(np.asarray(x_m, np.float64)), ORDER + 1, increasing=True)
+        return np.asarray(np.sqrt(np.einsum('ni,ij,nj->n', basis, self.covariance, basis)))
+
+    def points_m(self, step_m: float = 1.0) -> Float64:
+        """Return float64 [N, 2] points along the visible range, both ends included."""
+        x = np.linspace(self.x_start_m, self.x_end_m, max(2, math.ceil((self.x_end_m - self.x_start_m) / step_m) + 1))
+        return np.column_stack([x, self.y_m(x)])
+
+
+class Lanes(NamedTuple):
+    """All lines of one moment, and the lane the vehicle is in. What is not known is None, never a guess."""
+
+    stamp_ns: int
+    lines: tuple[LaneLine, ...]
+    """Sorted from left to right."""
+    ego_left: LaneLine | None
+    ego_right: LaneLine | None
+    offset_m: float | None
+    """Vehicle's origin from the middle of the lane, positive to the left; None unless both sides are known."""
+    heading_rad: float | None
+    """Vehicle's heading in the lane, positive to the left."""
+    curvature_1pm: float | None
+    """Of the lane at the vehicle, positive to the left."""
+    width_m: float | None
+    """Across the lane at the nearest point where both sides are seen; None unless both are known."""

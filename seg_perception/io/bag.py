@@ -8,11 +8,12 @@ from pathlib import Path
 
 from seg_perception.errors import RecordingError
 from seg_perception.io import messages
-from seg_perception.io.bag_cameras import choose_cameras
+from seg_perception.io.bag_cameras import Camera, choose_cameras, info_topic_of
 from seg_perception.io.bag_frames import FrameReader
 from seg_perception.io.bag_source import BagSource
 from seg_perception.io.calibration import read_calibration
-from seg_perception.io.recording import RecordedFrame, RecordingOptions, TimedMessage
+from seg_perception.io.recording import ImageTopic, RecordedFrame, RecordingOptions, TimedMessage
+from seg_perception.io.still_camera import mounting
 
 
 class BagRecording:
@@ -33,6 +34,10 @@ class BagRecording:
             self._bag.close()
             raise
         self.cameras = tuple(c.name for c in self._cameras)
+        types = {t.name: t.msgtype for t in self._bag.topics}
+        self.image_topics = tuple(
+            ImageTopic(self._image_topic(c, types[c.topic]), types[c.topic]) for c in self._cameras
+        )
         names = {c.topic for c in self._cameras}
         self.frame_count: int | None = sum(t.messages for t in self._bag.topics if t.name in names)
 
@@ -47,8 +52,45 @@ class BagRecording:
         self.problems += reader.report(self.source)
 
     def messages(self) -> Iterator[TimedMessage]:
-        """Yield the messages of the chosen cameras, TF and odometry as recorded."""
-        yield from self._bag.messages(self._topics())
+        """Yield the chosen cameras, TF and odometry as recorded; a calibration or pose of the options replaces its own.
+
+        With a camera name in the options, its topics are `/<name>/image_raw` (or `.../compressed`) and
+        `/<name>/camera_info`.
+        """
+        images = {c.topic: c for c in self._cameras}
+        infos = {c.info_topic: c for c in self._cameras if c.info_topic}
+        mounted = mounting(self._options) or (self._given.vehicle_from_camera if self._given else None)
+        posed: set[str] = set()
+        for message in self._bag.messages(self._topics()):
+            if message.topic in images:
+                camera = images[message.topic]
+                frame_id = messages.frame_id_of(message)
+                if mounted and frame_id not in posed:
+                    posed.add(frame_id)
+                    yield messages.static_transform(message.stamp_ns, self._options.vehicle_frame, frame_id, mounted)
+                if self._given:
+                    info = messages.camera_info(
+                        self._info_topic(camera),
+                        messages.header_stamp(message.data),
+                        frame_id,
+                        self._given.camera_model,
+                    )
+                    yield info._replace(stamp_ns=message.stamp_ns)
+                yield message._replace(topic=self._image_topic(camera, message.msgtype))
+            elif message.topic in infos and not self._given:
+                yield message._replace(topic=self._info_topic(infos[message.topic]))
+            elif message.topic not in infos:
+                yield message
+
+    def _image_topic(self, camera: Camera, msgtype: str) -> str:
+        if not self._options.camera:
+            return camera.topic
+        return f'/{camera.name}/image_raw' + ('/compressed' if msgtype == messages.COMPRESSED_IMAGE else '')
+
+    def _info_topic(self, camera: Camera) -> str:
+        if self._options.camera or not camera.info_topic:
+            return f'/{camera.name}/camera_info' if self._options.camera else info_topic_of(camera.topic)
+        return camera.info_topic
 
     def close(self) -> None:
         """Close the bag."""

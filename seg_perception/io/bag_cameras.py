@@ -39,11 +39,14 @@ def choose_cameras(source: str, topics: tuple[Topic, ...], options: RecordingOpt
     chosen = list(options.topics) or _raw_first([t.name for t in images])
     if len(chosen) > 1 and not options.topics and not options.all_topics:
         raise RecordingError(f'{source}: several image topics: {listed}; choose with --topic, or take --all-topics')
+    if options.camera and len(chosen) > 1:
+        raise RecordingError(f'{source}: one camera name ({options.camera}) for {len(chosen)} image topics: {listed}')
     infos = [t.name for t in topics if t.msgtype == messages.CAMERA_INFO]
-    names = _camera_names(chosen)
+    names = [options.camera] if options.camera else _camera_names(chosen)
     only = infos[0] if len(infos) == 1 and len(chosen) == 1 else None
     return [
-        Camera(n, t, next((i for i in infos if i == _info_topic(t)), only)) for n, t in zip(names, chosen, strict=True)
+        Camera(n, t, next((i for i in infos if i == info_topic_of(t)), only))
+        for n, t in zip(names, chosen, strict=True)
     ]
 
 
@@ -53,7 +56,8 @@ def _base(topic: str) -> str:
     return parent if last in ('compressed', 'theora', 'compressedDepth', 'ffmpeg') and parent else topic
 
 
-def _info_topic(topic: str) -> str:
+def info_topic_of(topic: str) -> str:
+    """Return the camera_info topic that image_transport's convention puts beside an image topic."""
     return _base(topic).rpartition('/')[0] + '/camera_info'
 
 

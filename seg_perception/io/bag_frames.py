@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import struct
 from collections.abc import Iterator
 
 from seg_perception.camera import CameraModel, Pose
@@ -18,9 +17,6 @@ from seg_perception.io.transforms import PoseTrack, TransformTree
 
 WINDOW_NS = 300_000_000
 """How far reading runs ahead of a frame, so that samples after its stamp have arrived and frames can be sorted."""
-
-STAMP_BYTES = slice(4, 12)
-"""Where CDR holds the stamp of a message that begins with a std_msgs/Header."""
 
 
 class FrameReader:
@@ -49,7 +45,7 @@ class FrameReader:
         """Take one message; return the frames that are now due."""
         if message.topic in self._by_topic:
             self._taken += 1
-            stamp = header_stamp(message.data)
+            stamp = messages.header_stamp(message.data)
             heapq.heappush(self._waiting, (stamp, self._taken, message.stamp_ns, message))
         else:
             self._note(message)
@@ -125,10 +121,10 @@ class _InfoTrack:
         Raises:
             CameraError: it is not a calibration; until the next one the camera has none.
         """
-        if data[STAMP_BYTES.stop :] == self._raw:
+        if data[messages.STAMP_BYTES.stop :] == self._raw:
             return
-        self._raw = data[STAMP_BYTES.stop :]
-        stamp = header_stamp(data)
+        self._raw = data[messages.STAMP_BYTES.stop :]
+        stamp = messages.header_stamp(data)
         try:
             self._changes.append((stamp, messages.camera_model_of(messages.deserialize(data, messages.CAMERA_INFO))))
         except CameraError:
@@ -139,12 +135,6 @@ class _InfoTrack:
         """Return the calibration that holds at a stamp: the last one before it, else the first."""
         before = [model for stamp, model in self._changes if stamp <= stamp_ns]
         return before[-1] if before else self._changes[0][1] if self._changes else None
-
-
-def header_stamp(data: bytes) -> int:
-    """Read the stamp of a serialised message that begins with a std_msgs/Header, in nanoseconds."""
-    seconds, nanoseconds = struct.unpack_from('<iI' if data[1] & 1 else '>iI', data, STAMP_BYTES.start)
-    return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 
 def decode_image(message: TimedMessage) -> tuple[str, Image]:

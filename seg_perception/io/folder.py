@@ -9,7 +9,7 @@ from pathlib import Path
 from seg_perception.errors import FrameError, RecordingError
 from seg_perception.frames import decompress
 from seg_perception.io.recording import FIRST_STAMP_NS, IMAGE_SUFFIXES, RecordedFrame, RecordingOptions, TimedMessage
-from seg_perception.io.still_camera import as_messages, calibration_of
+from seg_perception.io.still_camera import as_messages, calibration_of, image_topic
 
 DEFAULT_RATE_HZ = 10.0
 
@@ -22,7 +22,8 @@ class FolderRecording:
     def __init__(self, path: Path, options: RecordingOptions) -> None:
         self.source = str(path)
         self.problems: list[str] = []
-        self.cameras = (options.camera,)
+        self.cameras = (options.camera_name,)
+        self.image_topics = (image_topic(options.camera_name),)
         self._options = options
         self._files = sorted((p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=_natural)
         if not self._files:
@@ -33,7 +34,7 @@ class FolderRecording:
     def frames(self) -> Iterator[RecordedFrame]:
         """Yield all frames; a file that is no image is left out and named in `problems`."""
         period_ns = 1e9 / (self._options.rate_hz or DEFAULT_RATE_HZ)
-        frame_id = f'{self._options.camera}_optical_frame'
+        frame_id = f'{self._options.camera_name}_optical_frame'
         for i, file in enumerate(self._files):
             try:
                 image = decompress(file.read_bytes())
@@ -41,7 +42,7 @@ class FolderRecording:
                 self.problems.append(f'{file}: left out: {error}')
                 continue
             stamp = FIRST_STAMP_NS + round(i * period_ns)
-            yield RecordedFrame(self._options.camera, stamp, frame_id, image, self._model, self._pose, None)
+            yield RecordedFrame(self._options.camera_name, stamp, frame_id, image, self._model, self._pose, None)
 
     def messages(self) -> Iterator[TimedMessage]:
         """Yield images, camera_info and /tf_static."""

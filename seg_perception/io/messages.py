@@ -5,6 +5,7 @@ All functions return a `TimedMessage` whose recording time is the stamp. Frames 
 
 from __future__ import annotations
 
+import struct
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +25,8 @@ TF = 'tf2_msgs/msg/TFMessage'
 ODOMETRY = 'nav_msgs/msg/Odometry'
 OCCUPANCY_GRID = 'nav_msgs/msg/OccupancyGrid'
 CLOCK = 'rosgraph_msgs/msg/Clock'
+STAMP_BYTES = slice(4, 12)
+"""Where CDR holds the stamp of a message that begins with a std_msgs/Header."""
 TF_STATIC_TOPIC = '/tf_static'
 ODOM_TOPIC = '/odom'
 
@@ -154,3 +157,27 @@ def pose_of(position: Any, orientation: Any) -> Pose:
     return Pose(
         (float(position.x), float(position.y), float(position.z)), (float(o.x), float(o.y), float(o.z), float(o.w))
     )
+
+
+def clock(stamp_ns: int) -> TimedMessage:
+    """Serialise rosgraph_msgs/Clock."""
+    return pack('/clock', CLOCK, stamp_ns, new(CLOCK, time_of(stamp_ns)))
+
+
+def header_stamp(data: bytes) -> int:
+    """Read the stamp of a serialised message that begins with a std_msgs/Header, in nanoseconds."""
+    seconds, nanoseconds = struct.unpack_from('<iI' if data[1] & 1 else '>iI', data, STAMP_BYTES.start)
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)
+
+
+def with_header_stamp(data: bytes, stamp_ns: int) -> bytes:
+    """Return a serialised message that begins with a std_msgs/Header with another stamp."""
+    stamp = struct.pack('<iI' if data[1] & 1 else '>iI', stamp_ns // 1_000_000_000, stamp_ns % 1_000_000_000)
+    return b''.join((data[: STAMP_BYTES.start], stamp, memoryview(data)[STAMP_BYTES.stop :]))
+
+
+def frame_id_of(message: TimedMessage) -> str:
+    """Read the frame id of a message that begins with a std_msgs/Header, without decoding the rest."""
+    data = message.data
+    (size,) = struct.unpack_from('<I' if data[1] & 1 else '>I', data, 12)
+    return bytes(data[16 : 16 + size]).rstrip(b'\0').decode(errors='replace')

@@ -19,6 +19,7 @@ from seg_perception.frames import Image
 FIRST_STAMP_NS = 1_000_000_000
 """Stamp of the first frame of a recording without a clock; zero would mean "latest" to TF."""
 
+DEFAULT_CAMERA = 'front'
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.tif', '.tiff', '.webp')
 BAG_SUFFIXES = ('.mcap', '.db3', '.bag')
 COMPRESSED_BAG_SUFFIXES = ('.zstd', '.zst', '.gz', '.lz4', '.bz2', '.xz')
@@ -52,6 +53,13 @@ class TimedMessage(NamedTuple):
     """CDR, encapsulation header included."""
 
 
+class ImageTopic(NamedTuple):
+    """Where `Recording.messages` puts the images of one camera."""
+
+    topic: str
+    msgtype: str
+
+
 @dataclass(frozen=True, slots=True)
 class RecordingOptions:
     """How to read a recording; what is None is found in it."""
@@ -60,8 +68,8 @@ class RecordingOptions:
     """Image topics of a bag; empty takes the only one there is."""
     all_topics: bool = False
     """Take every image topic of a bag."""
-    camera: str = 'front'
-    """Name of the camera of a video, folder or synthetic drive; bags take it from the topic."""
+    camera: str | None = None
+    """Name of the only camera; None takes it from a bag's topic, and 'front' where there is none."""
     camera_info: Path | None = None
     """Calibration YAML; None looks beside a folder or video and in a bag."""
     extrinsics: tuple[float, float, float, float, float, float] | None = None
@@ -79,6 +87,11 @@ class RecordingOptions:
         if self.extrinsics is not None and len(self.extrinsics) != 6:
             raise ConfigError(f'extrinsics are {self.extrinsics}; expected x, y, z (m), roll, pitch, yaw (rad)')
 
+    @property
+    def camera_name(self) -> str:
+        """Name of the camera of a recording that does not name it."""
+        return self.camera or DEFAULT_CAMERA
+
 
 class Recording(Protocol):
     """An open recording. Iterating twice reads it twice and gives the same frames."""
@@ -94,6 +107,10 @@ class Recording(Protocol):
     @property
     def cameras(self) -> tuple[str, ...]:
         """Names of the cameras, in order of their topics."""
+
+    @property
+    def image_topics(self) -> tuple[ImageTopic, ...]:
+        """Topics of the images in `messages`."""
 
     @property
     def frame_count(self) -> int | None:

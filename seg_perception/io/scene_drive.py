@@ -13,7 +13,7 @@ from seg_perception.io.recording import (
     RecordingOptions,
     TimedMessage,
 )
-from seg_perception.io.still_camera import as_messages
+from seg_perception.io.still_camera import as_messages, image_topic
 from seg_perception.scene import Drive, default_camera
 
 DEFAULT_RATE_HZ = 10.0
@@ -33,8 +33,9 @@ class SceneRecording:
             raise RecordingError(f'{source}: the seed {seed!r} is not a whole number; write for example scene:7')
         if options.camera_info or options.extrinsics:
             raise ConfigError(f'{source}: a synthetic drive brings its own calibration and pose; leave yours out')
-        self.drive = Drive(int(seed), {options.camera: default_camera()}, options.rate_hz or DEFAULT_RATE_HZ)
+        self.drive = Drive(int(seed), {options.camera_name: default_camera()}, options.rate_hz or DEFAULT_RATE_HZ)
         self.cameras = tuple(self.drive.cameras)
+        self.image_topics = tuple(map(image_topic, self.cameras))
         self.frame_count: int | None = len(self.drive) * len(self.cameras)
 
     def frames(self) -> Iterator[RecordedFrame]:

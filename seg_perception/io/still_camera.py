@@ -8,7 +8,7 @@ from pathlib import Path
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.io import messages
 from seg_perception.io.calibration import find_calibration, read_calibration
-from seg_perception.io.recording import RecordedFrame, RecordingOptions, TimedMessage
+from seg_perception.io.recording import ImageTopic, RecordedFrame, RecordingOptions, TimedMessage
 
 
 def mounting(options: RecordingOptions) -> Pose | None:
@@ -27,6 +27,11 @@ def calibration_of(path: Path, options: RecordingOptions) -> tuple[CameraModel |
     return model, mounting(options) or pose
 
 
+def image_topic(camera: str) -> ImageTopic:
+    """Return where the images of a camera are published."""
+    return ImageTopic(f'/{camera}/image_raw', messages.IMAGE)
+
+
 def as_messages(frames: Iterator[RecordedFrame], options: RecordingOptions) -> Iterator[TimedMessage]:
     """Turn frames into what a camera driver with TF and odometry would have published."""
     mounted: Pose | None = None
@@ -39,4 +44,4 @@ def as_messages(frames: Iterator[RecordedFrame], options: RecordingOptions) -> I
             yield messages.odometry(stamp, options.odom_frame, options.vehicle_frame, frame.odom_from_vehicle)
         if frame.camera_model is not None:
             yield messages.camera_info(f'/{frame.camera}/camera_info', stamp, frame.frame_id, frame.camera_model)
-        yield messages.image(f'/{frame.camera}/image_raw', stamp, frame.frame_id, frame.image)
+        yield messages.image(image_topic(frame.camera).topic, stamp, frame.frame_id, frame.image)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from seg_perception.errors import RecordingError
 from seg_perception.frames import from_array
 from seg_perception.io.recording import FIRST_STAMP_NS, RecordedFrame, RecordingOptions, TimedMessage
-from seg_perception.io.still_camera import as_messages, calibration_of
+from seg_perception.io.still_camera import as_messages, calibration_of, image_topic
 
 
 class VideoRecording:
@@ -25,8 +25,9 @@ class VideoRecording:
     def __init__(self, path: Path, options: RecordingOptions) -> None:
         self.source = str(path)
         self.problems: list[str] = []
-        self.cameras = (options.camera,)
+        self.cameras = (options.camera_name,)
         self._path = path
+        self.image_topics = (image_topic(options.camera_name),)
         self._options = options
         self._model, self._pose = calibration_of(path, options)
         try:
@@ -41,7 +42,7 @@ class VideoRecording:
 
     def frames(self) -> Iterator[RecordedFrame]:
         """Yield all frames; where the file is damaged, those before the damage."""
-        frame_id = f'{self._options.camera}_optical_frame'
+        frame_id = f'{self._options.camera_name}_optical_frame'
         last = FIRST_STAMP_NS - 1
         count = 0
         try:
@@ -52,7 +53,9 @@ class VideoRecording:
                     stamp = max(self._stamp(frame, i), last + 1)
                     last, count = stamp, count + 1
                     image = from_array(frame.to_ndarray(format='bgr24'))
-                    yield RecordedFrame(self._options.camera, stamp, frame_id, image, self._model, self._pose, None)
+                    yield RecordedFrame(
+                        self._options.camera_name, stamp, frame_id, image, self._model, self._pose, None
+                    )
         except (av.FFmpegError, OSError) as error:
             self.problems.append(
                 f'{self._path}: {str(error).splitlines()[0]} after frame {count}; the rest is left out'

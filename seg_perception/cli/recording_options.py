@@ -1,0 +1,78 @@
+"""Command-line options that say how to read a recording; shared by `play` and `process`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seg_perception.io.recording import RecordingOptions
+
+Function = Callable[..., Any]
+
+
+class SixNumbers(click.ParamType[Any]):
+    """Six numbers with commas between them."""
+
+    name = 'X,Y,Z,ROLL,PITCH,YAW'
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(float(v) for v in str(value).split(','))
+        except ValueError:
+            numbers = ()
+        if len(numbers) != 6:
+            self.fail(f'{value!r} is not six numbers x,y,z,roll,pitch,yaw in metres and radians', param, ctx)
+        return numbers
+
+
+OPTIONS = (
+    click.option('--topic', 'topics', multiple=True, metavar='TOPIC', help='Image topic of a bag; may be repeated.'),
+    click.option('--all-topics', is_flag=True, help='Take every image topic of a bag.'),
+    click.option('--camera', metavar='NAME', help="Name of the only camera; default: from a bag's topic, else front."),
+    click.option(
+        '--camera-info', type=click.Path(path_type=Path), help='Calibration YAML; default: that of the recording.'
+    ),
+    click.option('--extrinsics', type=SixNumbers(), help='Camera mounting in the vehicle (m, rad); default: TF.'),
+    click.option('--fps', 'rate_hz', type=float, help='Frames per second of a folder (default 10) or video.'),
+    click.option('--odom-topic', metavar='TOPIC', help='Odometry topic of a bag; default: the only one.'),
+    click.option('--vehicle-frame', default='base_link', show_default=True, help='TF frame of the vehicle.'),
+)
+
+
+def recording_options(function: Function) -> Function:
+    """Add the options; the command takes them as keywords for `read_options`."""
+    for option in reversed(OPTIONS):
+        function = option(function)
+    return function
+
+
+def read_options(
+    topics: tuple[str, ...],
+    all_topics: bool,
+    camera: str | None,
+    camera_info: Path | None,
+    extrinsics: tuple[float, float, float, float, float, float] | None,
+    rate_hz: float | None,
+    odom_topic: str | None,
+    vehicle_frame: str,
+) -> RecordingOptions:
+    """Build the options from the command's keywords.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+    return RecordingOptions(
+        topics=topics,
+        all_topics=all_topics,
+        camera=camera,
+        camera_info=camera_info,
+        extrinsics=extrinsics,
+        rate_hz=rate_hz,
+        odom_topic=odom_topic,
+        vehicle_frame=vehicle_frame,
+    )

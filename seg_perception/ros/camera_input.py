@@ -1,0 +1,143 @@
+"""One camera's subscriptions and its slot for the newest image."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from seg_perception import frames
+from seg_perception.camera import CameraModel
+from seg_perception.errors import CameraError
+from seg_perception.ros import convert
+from seg_perception.ros.config import CameraConfig
+from seg_perception.ros.status import CameraStatus
+
+NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""Sensor data, only the newest: matches reliable and best-effort cameras."""
+
+JUMP_BACK_NS = 500_000_000
+"""A stamp further back than this is a restarted clock or recording; less is an image out of order."""
+
+
+class CameraInput:
+    """Keeps the newest image of one camera until the worker takes it.
+
+    The callbacks run in the executor's thread and only store; all decoding happens in `frame`, in the worker's thread.
+    """
+
+    def __init__(
+        self, node: Any, name: str, config: CameraConfig, status: CameraStatus, arrived: Callable[[], None]
+    ) -> None:
+        """Subscribe.
+
+        Args:
+            arrived: called after a new image was stored.
+        """
+        self.name, self.config, self.status = name, config, status
+        self.info: CameraInfo | None = None
+        """The newest sensor_msgs/CameraInfo."""
+        self.model: CameraModel | None = None
+        self.enabled = True
+        self._arrived = arrived
+        self._slot: Any = None
+        self._last_ns: int | None = None
+        self._size: tuple[int, int] | None = None
+        self._node = node
+        image_type = CompressedImage if config.compressed else Image
+        topic = config.image_topic or f'{name}/image_raw' + ('/compressed' if config.compressed else '')
+        info_topic = config.info_topic or f'{name}/camera_info'
+        self._subscriptions = [
+            node.create_subscription(image_type, topic, self.on_image, NEWEST),
+            node.create_subscription(CameraInfo, info_topic, self.on_info, NEWEST),
+        ]
+        self.topic = self._subscriptions[0].topic_name
+
+    def on_image(self, message: Any) -> None:
+        """Store an image; one that was not taken yet gives way and is counted."""
+        self.status.counts['received'] += 1
+        self.status.last_arrival_s = time.monotonic()
+        if not self.enabled:
+            return
+        if self._slot is not None:
+            self.status.counts['skipped'] += 1
+        self._slot = message
+        self._arrived()
+
+    def on_info(self, info: CameraInfo) -> None:
+        """Follow the calibration; the model is rebuilt only when something changed."""
+        if self.info is not None and _same(self.info, info):
+            self.info = info
+            return
+        self.info = info
+        try:
+            self.model = convert.camera_model(info)
+            self.status.problems.clear('bad_camera_info')
+        except CameraError as error:
+            self.model = None
+            self.status.problems.report('bad_camera_info', f'camera_info cannot be used: {error}')
+
+    def has_image(self) -> bool:
+        """Say whether an image waits."""
+        return self._slot is not None
+
+    def take(self) -> Any:
+        """Return the waiting message, or None, and empty the slot."""
+        message, self._slot = self._slot, None
+        return message
+
+    def in_order(self, message: Any) -> bool:
+        """Check an image's stamp against the last one; False when the image is to be left out."""
+        ns = convert.stamp_ns(message.header.stamp)
+        last, self._last_ns = self._last_ns, ns
+        if last is None or ns >= last:
+            return True
+        if last - ns < JUMP_BACK_NS:
+            self._last_ns = last
+            text = f'image is {(last - ns) * 1e-6:.0f} ms older than the one before; left out; check for two publishers'
+            self.status.problems.note('out_of_order', text)
+            return False
+        return True
+
+    def jumped_back_s(self, message: Any) -> float:
+        """Return by how many seconds the stamp went back, 0.0 when it did not; call before `in_order`."""
+        ns = convert.stamp_ns(message.header.stamp)
+        back = 0 if self._last_ns is None else self._last_ns - ns
+        return back * 1e-9 if back >= JUMP_BACK_NS else 0.0
+
+    def decode(self, message: Any) -> frames.Image:
+        """Return the pixels of a message, and note a change of size.
+
+        Raises:
+            FrameError: they cannot be used.
+        """
+        picture = frames.decompress(message.data) if self.config.compressed else convert.image(message)
+        size = (picture.width, picture.height)
+        if self._size not in (None, size):
+            text = f'image size changed from {self._size} to {size}; expecting a camera_info of the new size'
+            self.status.problems.note('size_change', text)
+        self._size = size
+        return picture
+
+    def close(self) -> None:
+        """Unsubscribe and forget the waiting image."""
+        self._slot = None
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+
+def _same(a: CameraInfo, b: CameraInfo) -> bool:
+    """Compare everything but the header. NaN differs from itself, so that a bad calibration is reported every time."""
+    return (
+        a.width == b.width
+        and a.height == b.height
+        and a.distortion_model == b.distortion_model
+        and list(a.d) == list(b.d)
+        and all(x == y for x, y in zip(a.k, b.k, strict=True))
+        and all(x == y for x, y in zip(a.p, b.p, strict=True))
+        and (a.binning_x, a.binning_y) == (b.binning_x, b.binning_y)
+        and a.roi == b.roi
+    )

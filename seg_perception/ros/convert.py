@@ -1,0 +1,188 @@
+"""Between ROS messages and the core; the only module that knows the fields of image, calibration and grid messages.
+
+Messages that go out are filled in place: each owns an `array.array`, which rclpy copies without looking at every
+element, and a NumPy view of it.
+"""
+
+from __future__ import annotations
+
+import array
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Quaternion
+from nav_msgs.msg import OccupancyGrid as GridMessage
+from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
+from sensor_msgs.msg import Image as ImageMessage
+
+from seg_perception import frames
+from seg_perception.camera import CameraModel, Pose
+from seg_perception.errors import CameraError
+from seg_perception.grid import GroundPoints, OccupancyGrid
+
+try:
+    from cv_bridge import CvBridge
+except ImportError:  # without it `frames.view` reads the same bytes
+    CvBridge = None
+
+BRIDGED = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
+"""Encodings, with their channels, of which every cv_bridge gives a view."""
+
+POINT = np.dtype(
+    {
+        'names': ['x', 'y', 'z', 'label', 'confidence'],
+        'formats': ['<f4', '<f4', '<f4', 'u1', 'u1'],
+        'offsets': [0, 4, 8, 12, 13],
+        'itemsize': 16,
+    }
+)
+POINT_FIELDS = [
+    PointField(name=n, offset=POINT.fields[n][1], datatype=t, count=1)  # type: ignore[index]
+    for n, t in zip(POINT.names or (), (PointField.FLOAT32,) * 3 + (PointField.UINT8,) * 2, strict=True)
+]
+_bridge = CvBridge() if CvBridge is not None else None
+
+
+def stamp_ns(stamp: Any) -> int:
+    """Return builtin_interfaces/Time in nanoseconds."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def stamp_message(ns: int) -> Time:
+    """Return nanoseconds as builtin_interfaces/Time."""
+    return Time(sec=ns // 1_000_000_000, nanosec=ns % 1_000_000_000)
+
+
+def image(message: ImageMessage) -> frames.Image:
+    """View the pixels of sensor_msgs/Image without a copy; the view lives as long as the message.
+
+    cv_bridge reads the plain layouts. It does not know about row padding and YUV everywhere, so the rest is read here.
+
+    Raises:
+        FrameError: unknown encoding, zero size, short step or short data.
+    """
+    width, height, encoding = message.width, message.height, message.encoding
+    checked = frames.view(message.data, width, height, message.step, encoding)
+    if _bridge is None or BRIDGED.get(encoding, 0) * width != message.step or message.is_bigendian:
+        return checked
+    return checked._replace(pixels=_bridge.imgmsg_to_cv2(message, 'passthrough'))
+
+
+def camera_model(info: CameraInfo) -> CameraModel:
+    """Return the model of the image that belongs to sensor_msgs/CameraInfo.
+
+    Raises:
+        CameraError: not calibrated, NaN, unknown distortion model, or a region outside the sensor.
+    """
+    roi = info.roi
+    return CameraModel.from_camera_info(
+        info.width,
+        info.height,
+        info.k,
+        info.d,
+        info.distortion_model,
+        (info.binning_x, info.binning_y),
+        (roi.x_offset, roi.y_offset, roi.width, roi.height),
+    )
+
+
+def fill_camera_info(out: CameraInfo, model: CameraModel, source: CameraInfo) -> None:
+    """Describe an image of `model` in `out`: no binning, no region; R and the scaled P come from the camera's own."""
+    out.width, out.height = model.width, model.height
+    out.distortion_model = model.distortion_model
+    out.d = [float(v) for v in model.distortion]
+    out.k = model.matrix.reshape(-1)
+    out.r = source.r
+    fx, fy = source.k[0], source.k[4]
+    scale_x, scale_y = model.fx / fx, model.fy / fy
+    p = np.array(source.p, np.float64).reshape(3, 4)
+    # Offsets of the rectified principal point from the raw one scale like the image, whatever was cropped.
+    offset_x, offset_y = (p[0, 2] - source.k[2]) * scale_x, (p[1, 2] - source.k[5]) * scale_y
+    p[0] *= scale_x
+    p[1] *= scale_y
+    p[0, 2], p[1, 2] = model.cx + offset_x, model.cy + offset_y
+    out.p = p.reshape(-1)
+
+
+def pose(translation: Any, rotation: Any) -> Pose:
+    """Return geometry_msgs Vector3 or Point, and Quaternion, as a pose.
+
+    Raises:
+        CameraError: NaN, or the quaternion is not a unit one.
+    """
+    return Pose((translation.x, translation.y, translation.z), (rotation.x, rotation.y, rotation.z, rotation.w))
+
+
+class ImageOut:
+    """One sensor_msgs/Image that is filled again for every frame; `pixels` is its memory."""
+
+    def __init__(self, height: int, width: int, encoding: str) -> None:
+        channels = 3 if encoding == 'rgb8' else 1
+        self.message = ImageMessage(height=height, width=width, encoding=encoding, step=width * channels)
+        self.message.data = array.array('B', bytes(height * width * channels))
+        flat = np.frombuffer(self.message.data, np.uint8)
+        self.pixels: npt.NDArray[np.uint8] = flat.reshape((height, width, 3) if channels == 3 else (height, width))
+
+
+class GridOut:
+    """One nav_msgs/OccupancyGrid that is filled again for every update."""
+
+    def __init__(self, base_frame: str, odom_frame: str) -> None:
+        self.message = GridMessage()
+        self.message.info.origin.orientation = Quaternion(w=1.0)
+        self._frames = {'vehicle': base_frame, 'odom': odom_frame}
+        self._cells: npt.NDArray[np.int8] = np.zeros((0, 0), np.int8)
+
+    def fill(self, grid: OccupancyGrid) -> GridMessage:
+        """Describe `grid`; the message is valid until the next call."""
+        message = self.message
+        if self._cells.shape != grid.cells.shape:
+            message.data = array.array('b', bytes(grid.cells.size))
+            self._cells = np.frombuffer(message.data, np.int8).reshape(grid.cells.shape)
+            message.info.height, message.info.width = grid.cells.shape
+        self._cells[:] = grid.cells
+        message.header.stamp = stamp_message(grid.stamp_ns)
+        message.header.frame_id = self._frames[grid.frame]
+        message.info.resolution = grid.resolution_m
+        message.info.origin.position.x = grid.origin_x_m
+        message.info.origin.position.y = grid.origin_y_m
+        return message
+
+    def unknown(self, stamp: Time) -> GridMessage | None:
+        """Return the last grid with every cell unknown; None when there was none."""
+        if not self._cells.size:
+            return None
+        self._cells[:] = -1
+        self.message.header.stamp = stamp
+        return self.message
+
+
+def point_cloud(points: GroundPoints, stamp: Time, frame_id: str) -> PointCloud2:
+    """Return sensor_msgs/PointCloud2 with x, y, z (float32, metres), label and confidence (uint8)."""
+    packed = np.zeros(len(points.xyz), POINT)
+    for axis, name in enumerate('xyz'):
+        packed[name] = points.xyz[:, axis]
+    packed['label'], packed['confidence'] = points.label, points.confidence
+    message = PointCloud2(
+        height=1, width=len(packed), fields=POINT_FIELDS, point_step=POINT.itemsize, row_step=packed.nbytes
+    )
+    message.is_dense = True
+    message.data = array.array('B')
+    message.data.frombytes(packed.tobytes())
+    message.header.stamp, message.header.frame_id = stamp, frame_id
+    return message
+
+
+def require_frame_id(message: Any, camera: str) -> str:
+    """Return header.frame_id.
+
+    Raises:
+        CameraError: it is empty, so that TF cannot be asked.
+    """
+    if not message.header.frame_id:
+        raise CameraError(
+            f'{camera}: images have no frame_id, so TF cannot place the camera; set it in the driver or give extrinsics'
+        )
+    return str(message.header.frame_id)

@@ -1,0 +1,97 @@
+"""The node's whole path of a frame, without the camera: serialised image in, messages out to a listener. For `bench`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+import rclpy
+from nav_msgs.msg import OccupancyGrid as GridMessage
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+from seg_perception.camera import CameraModel, Pose
+from seg_perception.engine import Engine
+from seg_perception.ros import convert
+from seg_perception.ros.node import PerceptionNode, start
+
+CAMERA = 'bench'
+OUTPUTS = {
+    **{f'{CAMERA}/{t}': Image for t in ('labels', 'road', 'lane', 'obstacle', 'confidence', 'overlay')},
+    f'{CAMERA}/camera_info': CameraInfo,
+    'drivable_area': GridMessage,
+    'points': PointCloud2,
+}
+LISTENER_S = 20.0
+
+
+class FramePath:
+    """A configured node in this process and a listener of all its outputs in another; used from one thread."""
+
+    def __init__(self, engine: Engine, rgb: npt.NDArray[np.uint8], camera: CameraModel, pose: Pose) -> None:
+        """Take one picture, uint8 [H, W, 3] RGB of `camera`, as the image of every frame."""
+        mounting = ', '.join(f'{v:.6f}' for v in pose.mounting())
+        rclpy.init(args=['--ros-args', '-p', f'cameras:=[{CAMERA}]', '-p', f'{CAMERA}.extrinsics:=[{mounting}]'])
+        self._listener = subprocess.Popen([sys.executable, '-m', __name__])
+        self._node = PerceptionNode(lambda *_, **__: engine)
+        start(self._node)
+        self._processor = self._node.processor
+        self._input = self._node.inputs[CAMERA]
+        info = CameraInfo(width=camera.width, height=camera.height, distortion_model=camera.distortion_model)
+        info.d, info.k = list(camera.distortion), camera.matrix.reshape(-1)
+        info.p = np.hstack([camera.matrix, np.zeros((3, 1))]).reshape(-1)
+        self._input.on_info(info)
+        out = convert.ImageOut(camera.height, camera.width, 'rgb8')
+        out.pixels[:] = rgb
+        out.message.encoding, out.message.header.frame_id = 'bgr8', 'bench_optical_frame'
+        self._message = out.message
+        self._await_listener()
+
+    def serialised(self) -> bytes:
+        """Return the next camera image as it comes over DDS, stamped now."""
+        self._message.header.stamp = self._node.get_clock().now().to_msg()
+        return bytes(serialize_message(self._message))
+
+    def frame_ms(self) -> float:
+        """Return the time of one frame, from its bytes to all outputs published."""
+        data = self.serialised()
+        start_s = time.perf_counter()
+        self._processor.run({CAMERA: deserialize_message(data, Image)})
+        return (time.perf_counter() - start_s) * 1e3
+
+    def _await_listener(self) -> None:
+        end = time.monotonic() + LISTENER_S
+        topics = [f'/seg_perception/{t}' for t in OUTPUTS]
+        while any(self._node.count_subscribers(t) == 0 for t in topics):
+            if time.monotonic() > end:
+                raise RuntimeError(f'the listener did not subscribe within {LISTENER_S:.0f} s')
+            time.sleep(0.1)
+
+    def __enter__(self) -> FramePath:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listener.terminate()
+        self._listener.wait(10)
+        self._node.close()
+        rclpy.try_shutdown()
+
+
+def _listen() -> None:
+    rclpy.init()
+    node = Node('bench_listener')
+    for topic, kind in OUTPUTS.items():
+        node.create_subscription(kind, f'/seg_perception/{topic}', lambda _: None, qos_profile_sensor_data)
+    rclpy.spin(node)
+
+
+if __name__ == '__main__':
+    _listen()

@@ -1,0 +1,211 @@
+"""The node `seg_perception_node`: a lifecycle shell around `Worker`, `CameraInput` and `Outputs`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_srvs.srv import SetBool, Trigger
+
+from seg_perception.engine import Engine, open_engine
+from seg_perception.errors import ConfigError, SegPerceptionError
+from seg_perception.paths import default_model
+from seg_perception.ros import parameters
+from seg_perception.ros.camera_input import CameraInput
+from seg_perception.ros.diagnostics import Diagnostics
+from seg_perception.ros.outputs import Outputs
+from seg_perception.ros.processor import Processor
+from seg_perception.ros.status import CameraStatus
+from seg_perception.ros.tf import PoseSource
+from seg_perception.ros.worker import Worker
+
+EngineFactory = Callable[..., Engine]
+"""Signature of `seg_perception.engine.open_engine`."""
+
+
+class PerceptionNode(LifecycleNode):
+    """Camera images in; label images, masks and the drivable-area grid out. See docs/ros.md."""
+
+    def __init__(self, engine_factory: EngineFactory = open_engine) -> None:
+        """Declare parameters, services and diagnostics; nothing is opened before `configure`.
+
+        Raises:
+            ConfigError: a parameter is unknown, of the wrong type or out of range.
+        """
+        super().__init__('seg_perception')
+        self._engine_factory = engine_factory
+        self.config, self.camera_configs = parameters.declare(self)
+        self.failure: BaseException | None = None
+        """Why the last `configure` failed, or what crashed the worker."""
+        self._worker: Worker | None = None
+        self._inputs: dict[str, CameraInput] = {}
+        self._outputs: Outputs | None = None
+        self._poses: PoseSource | None = None
+        self._diagnostics = Diagnostics(self, self.config)
+        self.create_service(SetBool, '~/set_enabled', self._on_set_enabled)
+        self.create_service(Trigger, '~/reset_grid', self._on_reset_grid)
+        self.add_on_set_parameters_callback(self._on_parameters)
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Open the engine and create subscriptions and publishers."""
+        self.failure = None
+        worker = Worker(partial(self._open_engine), self.get_logger().error)
+        try:
+            engine = worker.open(self.context.ok)
+        except (SegPerceptionError, InterruptedError) as error:
+            self.failure = error
+            worker.stop()
+            self.get_logger().fatal(f'cannot be configured: {error}')
+            return TransitionCallbackReturn.FAILURE
+        self._worker = worker
+        self._outputs = Outputs(self, self.config, engine.spec.labels)
+        self._poses = PoseSource(self, self.config, self.camera_configs, self._on_odometry_problem)
+        self._inputs = {
+            name: CameraInput(self, name, c, CameraStatus(name, self.get_logger().warning), worker.arrived)
+            for name, c in self.camera_configs.items()
+        }
+        self._enable_inputs(False)
+        processor = Processor(self, self.config, self._inputs, self._poses, engine, self._outputs)
+        worker.serve(processor, self._inputs, self._on_crash)
+        self._diagnostics.watch(worker, processor, self._inputs, self._outputs)
+        info = engine.info
+        reason = f'; {info.reason}' if info.reason else ''
+        self.get_logger().info(
+            f'configured: {engine.spec.name} on {info.backend} ({info.device}, {info.precision}), cameras '
+            f'{", ".join(self.config.cameras)}{reason}'
+        )
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start to process images."""
+        result = super().on_activate(state)
+        assert self._worker is not None
+        assert self._outputs is not None
+        for camera in self._outputs.cameras.values():
+            camera.publish_label_info()
+        self._worker.activate()
+        self._enable_inputs(True)
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop to process images; the published grid turns unknown."""
+        self._enable_inputs(False)
+        assert self._worker is not None
+        self._worker.deactivate()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Close the engine and drop subscriptions and publishers."""
+        self.close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Do as `on_cleanup`."""
+        return self.on_cleanup(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Do as `on_cleanup`, so that the node can be configured again."""
+        return self.on_cleanup(state)
+
+    def close(self) -> None:
+        """Stop the worker and destroy what `configure` created; calling it twice is allowed."""
+        self._diagnostics.forget()
+        if self._worker is not None:
+            self._worker.stop()
+        for part in (*self._inputs.values(), self._poses, self._outputs):
+            if part is not None:
+                part.close()
+        self._worker, self._poses, self._outputs, self._inputs = None, None, None, {}
+
+    def _open_engine(self) -> Engine:
+        model = Path(self.config.model).expanduser() if self.config.model else default_model()
+        batch = min(self.config.max_batch, len(self.config.cameras))
+        return self._engine_factory(model, self.config.backend, max_batch=batch, threads=self.config.threads)
+
+    def _enable_inputs(self, enabled: bool) -> None:
+        for camera in self._inputs.values():
+            camera.enabled = enabled and self._diagnostics.enabled
+            if not camera.enabled:
+                camera.take()
+
+    def _on_set_enabled(self, request: Any, response: Any) -> Any:
+        self._diagnostics.enabled = request.data
+        self._enable_inputs(request.data)
+        response.success, response.message = True, 'enabled' if request.data else 'disabled'
+        return response
+
+    def _on_reset_grid(self, _request: Any, response: Any) -> Any:
+        response.success = self._worker is not None
+        response.message = 'grid cleared' if response.success else 'the node is not configured'
+        if self._worker is not None:
+            self._worker.request_reset()
+        return response
+
+    def _on_parameters(self, changes: list[Any]) -> SetParametersResult:
+        try:
+            self.config = parameters.changed(self.config, changes)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self._diagnostics.configure(self.config)
+        if self._worker is not None:
+            self._worker.configure(self.config)
+        return SetParametersResult(successful=True)
+
+    def _on_odometry_problem(self, text: str | None) -> None:
+        if text and not self._diagnostics.odometry_problem:
+            self.get_logger().warning(text)
+        self._diagnostics.odometry_problem = text or ''
+
+    def _on_crash(self) -> None:
+        """End the spinning of the main thread, which raises the failure again."""
+        self.failure = self._worker.crash if self._worker is not None else None
+        self.context.try_shutdown()
+
+
+def start(node: PerceptionNode) -> None:
+    """Configure and activate.
+
+    Raises:
+        SegPerceptionError: the engine cannot be opened.
+    """
+    if node.trigger_configure() != TransitionCallbackReturn.SUCCESS:
+        raise node.failure or RuntimeError('configure failed')
+    node.trigger_activate()
+
+
+def main(args: list[str] | None = None, engine_factory: EngineFactory = open_engine) -> int:
+    """Run the node until SIGINT or SIGTERM; return the exit code: 0, or 1 when it could not start."""
+    rclpy.init(args=args)
+    node = None
+    try:
+        node = PerceptionNode(engine_factory)
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        if node.config.autostart:
+            start(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException, InterruptedError):
+        pass
+    except SegPerceptionError as error:
+        if node is None:  # else `on_configure` has logged it
+            print(f'seg_perception_node: error: {error}', file=sys.stderr)
+        return 1
+    finally:
+        failure = node.failure if node is not None else None
+        if node is not None:
+            node.close()
+        rclpy.try_shutdown()
+    if failure is not None and not isinstance(failure, InterruptedError | SegPerceptionError):
+        raise failure
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""Everything the node publishes: images per camera, and what concerns the whole vehicle."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from nav_msgs.msg import OccupancyGrid as GridMessage
+from sensor_msgs.msg import PointCloud2
+
+from seg_perception.errors import CameraError
+from seg_perception.grid import GroundPoints, Observation, OccupancyGrid, ground_points
+from seg_perception.labels import LabelMap
+from seg_perception.ros import convert
+from seg_perception.ros.camera_outputs import LATCHED, RELIABLE, CameraOutputs, Processed
+from seg_perception.ros.config import NodeConfig
+
+
+class VehicleOutput(Protocol):
+    """A topic of the whole vehicle that is computed from labels with calibration and pose, e.g. points or markers.
+
+    Add an implementation to `VEHICLE_OUTPUTS`; it is built with (node, config, labels) when the node is configured.
+    """
+
+    def __init__(self, node: Any, config: NodeConfig, labels: LabelMap) -> None: ...
+
+    def wanted(self) -> bool:
+        """Say whether anybody listens."""
+
+    def publish(self, items: Sequence[Processed]) -> None:
+        """Publish the results of one run; every item has `camera_model` and `vehicle_from_camera`."""
+
+    def values(self) -> dict[str, str]:
+        """Return what diagnostics should show of the last run."""
+
+    def close(self) -> None:
+        """Destroy the publishers."""
+
+
+class PointsOutput:
+    """`~/points`: the labelled ground points of all cameras of a run, in base_frame."""
+
+    def __init__(self, node: Any, config: NodeConfig, labels: LabelMap) -> None:
+        self._node, self._config, self._labels = node, config, labels
+        self._publisher = node.create_lifecycle_publisher(PointCloud2, '~/points', RELIABLE)
+
+    def wanted(self) -> bool:
+        """Say whether anybody listens."""
+        return bool(self._publisher.get_subscription_count())
+
+    def publish(self, items: Sequence[Processed]) -> None:
+        """Publish one cloud, stamped as its newest image."""
+        clouds = []
+        for item in items:
+            try:
+                clouds.append(ground_points(observation(item), self._config.grid, self._labels))
+            except CameraError:
+                continue  # reported where the grid leaves this camera out
+        if not clouds:
+            return
+        newest = max(items, key=lambda i: i.result.stamp_ns)
+        merged = GroundPoints(*(np.concatenate(parts) for parts in zip(*clouds, strict=True)))
+        cloud = convert.point_cloud(merged, newest.message.header.stamp, self._config.base_frame)
+        self._publisher.publish(cloud)
+
+    def values(self) -> dict[str, str]:
+        """Points add nothing to diagnostics."""
+        return {}
+
+    def close(self) -> None:
+        """Destroy the publisher."""
+        self._node.destroy_lifecycle_publisher(self._publisher)
+
+
+VEHICLE_OUTPUTS: list[type[VehicleOutput]] = [PointsOutput]
+
+
+def observation(item: Processed) -> Observation:
+    """Return the grid's view of a processed camera that has calibration and pose."""
+    r = item.result
+    assert r.camera_model is not None
+    assert r.vehicle_from_camera is not None
+    return Observation(
+        r.camera, r.stamp_ns, r.labels, r.confidence, r.camera_model, r.vehicle_from_camera, r.odom_from_vehicle
+    )
+
+
+class GridOutput:
+    """`~/drivable_area`. A latched grid outlives its evidence, so that it is turned unknown when nothing renews it."""
+
+    def __init__(self, node: Any, config: NodeConfig) -> None:
+        self._node = node
+        self._publisher = node.create_lifecycle_publisher(GridMessage, '~/drivable_area', LATCHED)
+        self._out = convert.GridOut(config.base_frame, config.odom_frame)
+        self._published_s: float | None = None
+        self.free_ahead_m = math.nan
+
+    def wanted(self) -> bool:
+        """Say whether anybody listens."""
+        return bool(self._publisher.get_subscription_count())
+
+    def publish(self, grid: OccupancyGrid) -> None:
+        """Publish a grid."""
+        self._publisher.publish(self._out.fill(grid))
+        self._published_s = time.monotonic()
+        self.free_ahead_m = grid.free_ahead_m
+
+    def withdraw(self) -> None:
+        """Publish the last grid with every cell unknown, stamped now; once, and only when there was one."""
+        if self._published_s is None:
+            return
+        self._published_s = None
+        self.free_ahead_m = math.nan
+        message = self._out.unknown(self._node.get_clock().now().to_msg())
+        if message is not None:
+            self._publisher.publish(message)
+
+    def withdraw_stale(self, timeout_s: float) -> None:
+        """Withdraw a grid that nothing has renewed for `timeout_s`, or that nobody listens to."""
+        if self._published_s is not None and (time.monotonic() - self._published_s > timeout_s or not self.wanted()):
+            self.withdraw()
+
+    def close(self) -> None:
+        """Destroy the publisher."""
+        self._node.destroy_lifecycle_publisher(self._publisher)
+
+
+class Outputs:
+    """All publishers of a configured node."""
+
+    def __init__(self, node: Any, config: NodeConfig, labels: LabelMap) -> None:
+        self.cameras = {name: CameraOutputs(node, name, labels) for name in config.cameras}
+        self.grid = GridOutput(node, config)
+        self.vehicle = [kind(node, config, labels) for kind in VEHICLE_OUTPUTS]
+
+    def wants_geometry(self) -> bool:
+        """Say whether anybody listens to something that needs the cameras' poses."""
+        return self.grid.wanted() or any(o.wanted() for o in self.vehicle)
+
+    def publish(self, items: Sequence[Processed], grid: OccupancyGrid | None, config: NodeConfig) -> None:
+        """Publish one run: images first, then what is computed from them."""
+        for item in items:
+            self.cameras[item.result.camera].publish(item, config)
+        if grid is not None:
+            self.grid.publish(grid)
+        located = [
+            i for i in items if i.result.problem is None and i.result.vehicle_from_camera and i.result.camera_model
+        ]
+        if located:
+            for output in self.vehicle:
+                if output.wanted():
+                    output.publish(located)
+
+    def values(self) -> dict[str, str]:
+        """Return what diagnostics should show of the vehicle's outputs."""
+        return {k: v for output in self.vehicle for k, v in output.values().items()}
+
+    def close(self) -> None:
+        """Destroy all publishers."""
+        for camera in self.cameras.values():
+            camera.close()
+        for output in self.vehicle:
+            output.close()
+        self.grid.close()

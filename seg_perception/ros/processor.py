@@ -1,0 +1,156 @@
+"""From waiting image messages to published results, in the thread that owns the engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from seg_perception.engine import Engine
+from seg_perception.errors import CameraError, FrameError
+from seg_perception.pipeline import Frame, Pipeline, PipelineConfig, Result
+from seg_perception.ros import convert
+from seg_perception.ros.camera_input import CameraInput
+from seg_perception.ros.camera_outputs import Processed
+from seg_perception.ros.config import NodeConfig
+from seg_perception.ros.outputs import Outputs
+from seg_perception.ros.tf import PoseSource
+
+CLOCK_LIMIT_S = 10.0
+"""Stamps further from the node's clock than this are from another clock."""
+NO_EVIDENCE = {'no_camera_info', 'bad_camera_info', 'camera_info_mismatch', 'no_pose'}
+"""Problems that already say why a camera gives the grid nothing."""
+
+
+class Processor:
+    """Decodes, runs the pipeline, publishes and keeps the books. Not thread-safe."""
+
+    def __init__(
+        self,
+        node: Any,
+        config: NodeConfig,
+        inputs: dict[str, CameraInput],
+        poses: PoseSource,
+        engine: Engine,
+        outputs: Outputs,
+    ) -> None:
+        self._clock = node.get_clock()
+        self._inputs, self._poses, self._outputs = inputs, poses, outputs
+        self.engine_ms = self.frame_ms = 0.0
+        """Times of the last run: engine alone, and message in to messages out."""
+        self.configure(config, engine)
+
+    def configure(self, config: NodeConfig, engine: Engine) -> None:
+        """Take a new configuration or a reopened engine; evidence of the grid is forgotten."""
+        self.config, self.engine = config, engine
+        self._pipeline = Pipeline(PipelineConfig(grid=config.grid), engine)
+
+    def reset(self) -> None:
+        """Forget the grid's evidence and withdraw the published grid."""
+        self._pipeline.reset()
+        self._outputs.grid.withdraw()
+
+    def expire(self) -> None:
+        """Withdraw a published grid that no image has renewed in time."""
+        self._outputs.grid.withdraw_stale(self.config.image_timeout_s)
+
+    def run(self, messages: dict[str, Any]) -> None:
+        """Process the newest message of each camera, `max_batch` cameras at a time.
+
+        Raises:
+            EngineError: the engine failed and must be opened again.
+        """
+        start = time.perf_counter()
+        self.expire()
+        geometry = self._outputs.wants_geometry()
+        ready = []
+        for name, message in messages.items():
+            if not geometry and not self._outputs.cameras[name].wanted():
+                self._inputs[name].status.counts['idle'] += 1
+                continue
+            frame = self._frame(self._inputs[name], message, geometry)
+            if frame is not None:
+                ready.append((frame, message))
+        for first in range(0, len(ready), self.engine.max_batch):
+            self._run_batch(ready[first : first + self.engine.max_batch], geometry)
+        if ready:
+            self.frame_ms = (time.perf_counter() - start) * 1e3
+
+    def _run_batch(self, batch: Sequence[tuple[Frame, Any]], geometry: bool) -> None:
+        result = self._pipeline.run([frame for frame, _ in batch], want_grid=geometry)
+        rgb = self.engine.input(len(batch))
+        items = [
+            Processed(frame, r, rgb[i], message, self._inputs[r.camera].info)
+            for i, ((frame, message), r) in enumerate(zip(batch, result.cameras, strict=True))
+        ]
+        self._outputs.publish(items, result.grid if self._outputs.grid.wanted() else None, self.config)
+        self.engine_ms = result.engine_ms
+        self._note(result, geometry)
+
+    def _note(self, result: Result, geometry: bool) -> None:
+        now_ns = self._clock.now().nanoseconds
+        for r in result.cameras:
+            status = self._inputs[r.camera].status
+            age_s = (now_ns - r.stamp_ns) * 1e-9
+            status.processed(age_s * 1e3)
+            if abs(age_s) > CLOCK_LIMIT_S:
+                text = (
+                    f"image stamps are {age_s:.1f} s behind the node's clock; for a recording, play it with --clock and "
+                    'set use_sim_time; else synchronise the clocks'
+                )
+                status.problems.report('stamp', text)
+            else:
+                status.problems.clear('stamp')
+            unexplained = geometry and r.problem is not None and not NO_EVIDENCE & status.problems.current.keys()
+            _hold(status.problems, 'no_grid', unexplained, f'no grid from this camera: {r.problem}')
+
+    def _frame(self, camera: CameraInput, message: Any, geometry: bool) -> Frame | None:
+        """Decode a message and add where its camera was; None when the image cannot be used."""
+        back_s = camera.jumped_back_s(message)
+        if back_s:
+            camera.status.problems.note('time_jump', f'time went back by {back_s:.1f} s; the grid starts afresh')
+            self.reset()
+        if not camera.in_order(message):
+            return None
+        problems = camera.status.problems
+        try:
+            picture = camera.decode(message)
+        except FrameError as error:
+            problems.report('bad_image', f'image left out: {error}')
+            return None
+        problems.clear('bad_image')
+        frame = Frame(camera.name, convert.stamp_ns(message.header.stamp), picture, camera.model)
+        return self._located(camera, message, frame) if geometry else frame
+
+    def _located(self, camera: CameraInput, message: Any, frame: Frame) -> Frame:
+        """Add poses; without them the camera still gives labels, but no evidence to the grid."""
+        problems, model, picture = camera.status.problems, camera.model, frame.image
+        limit_s = self.config.odometry_timeout_s
+        missing = camera.info is None
+        _hold(
+            problems,
+            'no_camera_info',
+            missing,
+            'no camera_info yet, so no grid from this camera; publish its calibration',
+        )
+        mismatch = model is not None and (model.width, model.height) != (picture.width, picture.height)
+        text = '' if model is None else f'camera_info is for {model.width}x{model.height}'
+        text += (
+            f', the image is {picture.width}x{picture.height}: no grid from this camera; publish the right calibration'
+        )
+        _hold(problems, 'camera_info_mismatch', mismatch, text)
+        try:
+            pose = self._poses.vehicle_from_camera(camera.name, message, limit_s)
+            odom = self._poses.odom_from_vehicle(message.header.stamp, limit_s)
+        except CameraError as error:
+            problems.report('no_pose', f'no grid from this camera: {error}')
+            return frame
+        problems.clear('no_pose')
+        return frame._replace(vehicle_from_camera=pose, odom_from_vehicle=odom)
+
+
+def _hold(problems: Any, kind: str, holds: bool, text: str) -> None:
+    if holds:
+        problems.report(kind, text)
+    else:
+        problems.clear(kind)

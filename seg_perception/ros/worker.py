@@ -1,0 +1,189 @@
+"""The thread that owns the engine: takes the newest image of every camera as one batch, again and again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from seg_perception.engine import Engine
+from seg_perception.errors import EngineError, ModelError
+from seg_perception.ros.camera_input import CameraInput
+from seg_perception.ros.config import NodeConfig
+from seg_perception.ros.processor import Processor
+
+REOPEN_S = 1.0
+"""Pause before a failed engine is opened again."""
+
+
+class Worker:
+    """Opens the engine, processes images while active, reopens the engine when it fails."""
+
+    def __init__(self, open_engine: Callable[[], Engine], log_error: Callable[[str], None]) -> None:
+        self.engine: Engine | None = None
+        self.processor: Processor | None = None
+        self.engine_errors = 0
+        self.engine_problem = ''
+        """Why the engine does not run; '' while it does."""
+        self.crash: BaseException | None = None
+        """What ended the thread; None unless it was not asked to end."""
+        self._open_engine, self._log_error = open_engine, log_error
+        self._inputs: dict[str, CameraInput] = {}
+        self._wake = threading.Condition()
+        self._opened = threading.Event()
+        self._active = self._stopping = self._reset = self._news = False
+        self._config: NodeConfig | None = None
+        self._on_crash: Callable[[], None] = lambda: None
+        self._thread = threading.Thread(target=self._main, name='engine', daemon=True)
+
+    def open(self, still_wanted: Callable[[], bool]) -> Engine:
+        """Start the thread and wait until the engine is open.
+
+        Raises:
+            ModelError, EngineError: it cannot be opened.
+            InterruptedError: `still_wanted` became false.
+        """
+        self._thread.start()
+        while not self._opened.wait(0.1):
+            if not still_wanted():
+                raise InterruptedError('shut down while the engine was being opened')
+        if self.crash is not None:
+            raise self.crash
+        assert self.engine is not None
+        return self.engine
+
+    def serve(self, processor: Processor, inputs: dict[str, CameraInput], on_crash: Callable[[], None]) -> None:
+        """Say what to work with; call once, before `activate`."""
+        self.processor, self._inputs, self._on_crash = processor, inputs, on_crash
+
+    def arrived(self) -> None:
+        """Wake the thread: an image waits."""
+        with self._wake:
+            self._news = True
+            self._wake.notify()
+
+    def activate(self) -> None:
+        """Start to process."""
+        with self._wake:
+            self._active = True
+
+    def deactivate(self) -> None:
+        """Stop to process; returns when the current run is over and the grid withdrawn."""
+        with self._wake:
+            self._active = False
+            self._reset = True
+            self._wake.notify()
+            self._wake.wait_for(lambda: not self._reset or not self._thread.is_alive(), timeout=5.0)
+
+    def request_reset(self) -> None:
+        """Forget the grid before the next run."""
+        with self._wake:
+            self._reset = True
+            self._wake.notify()
+
+    def configure(self, config: NodeConfig) -> None:
+        """Take new live parameters before the next run."""
+        with self._wake:
+            self._config = config
+            self._wake.notify()
+
+    def stop(self) -> None:
+        """End the thread and close the engine; waits for the current run."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10.0)
+
+    def _main(self) -> None:
+        try:
+            self.engine = self._open_engine()
+            self._opened.set()
+            while not self._stopping:
+                self._wait()
+                self._step()
+        except BaseException as error:  # handed to the main thread, which raises it again
+            self.crash = error
+            self._opened.set()
+            self._on_crash()
+        finally:
+            if self.engine is not None:
+                self.engine.close()
+
+    def _wait(self) -> None:
+        """Sleep until there is something to do, or a stale grid to look for."""
+        with self._wake:
+            self._wake.wait_for(
+                lambda: self._stopping or self._reset or self._config or (self._active and self._news), 0.1
+            )
+            self._news = False
+
+    def _step(self) -> None:
+        processor = self.processor
+        if processor is None or self._stopping:
+            return
+        with self._wake:
+            reset, config = self._reset, self._config
+            self._config = None
+        if config is not None and self.engine is not None:
+            processor.configure(config, self.engine)
+        if reset:
+            processor.reset()
+            with self._wake:
+                self._reset = False
+                self._wake.notify_all()
+        if self._active:
+            self._process(processor)
+
+    def _process(self, processor: Processor) -> None:
+        messages = {name: camera.take() for name, camera in self._inputs.items() if camera.has_image()}
+        if not messages:
+            processor.expire()
+            return
+        try:
+            processor.run(messages)
+        except EngineError as error:
+            self.engine_errors += 1
+            self._reopen(processor, str(error))
+
+    def _reopen(self, processor: Processor, problem: str) -> None:
+        """Close the engine and open it again until that works; the images of that time are skipped."""
+        while not self._stopping:
+            self.engine_problem = problem
+            self._log_error(f'engine failed: {problem}; opening it again')
+            processor.reset()
+            if self.engine is not None:
+                self.engine.close()
+                self.engine = None
+            try:
+                self.engine = self._open_engine()
+            except (EngineError, ModelError) as error:
+                self.engine_errors += 1
+                problem = str(error)
+                self._pause(REOPEN_S)
+                continue
+            processor.configure(processor.config, self.engine)
+            self.engine_problem = ''
+            return
+
+    def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        with self._wake:
+            self._wake.wait_for(lambda: self._stopping or time.monotonic() >= end, seconds)
+
+
+def describe(engine: Engine | None) -> dict[str, Any]:
+    """Return what diagnostics say of an engine."""
+    if engine is None:
+        return {}
+    info, spec = engine.info, engine.spec
+    return {
+        'model': spec.name,
+        'input size': f'{spec.input_width}x{spec.input_height}',
+        'backend': info.backend,
+        'device': info.device,
+        'precision': info.precision,
+        'fingerprint': info.fingerprint,
+        'reason': info.reason,
+    }

@@ -1,0 +1,36 @@
+"""The real node with an engine that labels by colour: `python fake_node.py --ros-args ...`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from seg_perception.engine.base import Prediction
+from seg_perception.engine.fake import FakeEngine
+from seg_perception.errors import EngineError
+from seg_perception.ros.node import main
+
+
+class SlowEngine(FakeEngine):
+    """Takes FAKE_ENGINE_S per run, and fails once at the run FAKE_ENGINE_FAILS_AT."""
+
+    runs = 0
+
+    def infer(self, n: int) -> Prediction:
+        SlowEngine.runs += 1
+        if SlowEngine.runs == int(os.environ.get('FAKE_ENGINE_FAILS_AT', '0')):
+            raise EngineError('the device fell off the bus')
+        time.sleep(float(os.environ.get('FAKE_ENGINE_S', '0')))
+        return super().infer(n)
+
+
+def open_fake(model: Path, backend: str, *, max_batch: int, threads: int) -> Any:
+    """Stand in for `seg_perception.engine.open_engine`."""
+    return SlowEngine(height=64, width=96, max_batch=max_batch)
+
+
+if __name__ == '__main__':
+    sys.exit(main([*sys.argv, '--ros-args', '-p', 'model:=fake'], engine_factory=open_fake))

@@ -45,7 +45,9 @@ class PerceptionNode(LifecycleNode):
         self.failure: BaseException | None = None
         """Why the last `configure` failed, or what crashed the worker."""
         self._worker: Worker | None = None
-        self._inputs: dict[str, CameraInput] = {}
+        self.inputs: dict[str, CameraInput] = {}
+        self.processor: Processor | None = None
+        """What `Worker` runs; like `inputs`, empty until configured."""
         self._outputs: Outputs | None = None
         self._poses: PoseSource | None = None
         self._diagnostics = Diagnostics(self, self.config)
@@ -67,14 +69,14 @@ class PerceptionNode(LifecycleNode):
         self._worker = worker
         self._outputs = Outputs(self, self.config, engine.spec.labels)
         self._poses = PoseSource(self, self.config, self.camera_configs, self._on_odometry_problem)
-        self._inputs = {
+        self.inputs = {
             name: CameraInput(self, name, c, CameraStatus(name, self.get_logger().warning), worker.arrived)
             for name, c in self.camera_configs.items()
         }
         self._enable_inputs(False)
-        processor = Processor(self, self.config, self._inputs, self._poses, engine, self._outputs)
-        worker.serve(processor, self._inputs, self._on_crash)
-        self._diagnostics.watch(worker, processor, self._inputs, self._outputs)
+        self.processor = Processor(self, self.config, self.inputs, self._poses, engine, self._outputs)
+        worker.serve(self.processor, self.inputs, self._on_crash)
+        self._diagnostics.watch(worker, self.processor, self.inputs, self._outputs)
         info = engine.info
         reason = f'; {info.reason}' if info.reason else ''
         self.get_logger().info(
@@ -119,10 +121,11 @@ class PerceptionNode(LifecycleNode):
         self._diagnostics.forget()
         if self._worker is not None:
             self._worker.stop()
-        for part in (*self._inputs.values(), self._poses, self._outputs):
+        for part in (*self.inputs.values(), self._poses, self._outputs):
             if part is not None:
                 part.close()
-        self._worker, self._poses, self._outputs, self._inputs = None, None, None, {}
+        self._worker = self._poses = self._outputs = self.processor = None
+        self.inputs = {}
 
     def _open_engine(self) -> Engine:
         model = Path(self.config.model).expanduser() if self.config.model else default_model()
@@ -130,7 +133,7 @@ class PerceptionNode(LifecycleNode):
         return self._engine_factory(model, self.config.backend, max_batch=batch, threads=self.config.threads)
 
     def _enable_inputs(self, enabled: bool) -> None:
-        for camera in self._inputs.values():
+        for camera in self.inputs.values():
             camera.enabled = enabled and self._diagnostics.enabled
             if not camera.enabled:
                 camera.take()

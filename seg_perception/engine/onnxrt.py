@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from seg_perception.engine.base import EngineInfo, Prediction
-from seg_perception.errors import EngineError, ModelError
+from seg_perception.engine import siblings
+from seg_perception.engine.base import EngineInfo, Prediction, check_batch
+from seg_perception.errors import ConfigError, EngineError, ModelError
 from seg_perception.model import METADATA_KEY, ModelSpec, parse_metadata
 
+LOG = logging.getLogger(__name__)
+_STATE = ort.capi.onnxruntime_pybind11_state
 ORT_ERRORS = (
-    ort.capi.onnxruntime_pybind11_state.Fail,
-    ort.capi.onnxruntime_pybind11_state.InvalidArgument,
-    ort.capi.onnxruntime_pybind11_state.InvalidGraph,
-    ort.capi.onnxruntime_pybind11_state.InvalidProtobuf,
-    ort.capi.onnxruntime_pybind11_state.NoSuchFile,
-    ort.capi.onnxruntime_pybind11_state.NotImplemented,
-    ort.capi.onnxruntime_pybind11_state.RuntimeException,
+    _STATE.Fail,
+    _STATE.InvalidArgument,
+    _STATE.InvalidGraph,
+    _STATE.InvalidProtobuf,
+    _STATE.NoModel,
+    _STATE.NoSuchFile,
+    _STATE.NotImplemented,
+    _STATE.RuntimeException,
 )
+CPU, CUDA = 'CPUExecutionProvider', 'CUDAExecutionProvider'
 
 
 def read_model(path: Path) -> bytes:
@@ -48,15 +54,14 @@ def read_spec(path: Path) -> ModelSpec:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     data = read_model(path)
-    return _spec(path, data, _session(path, data, options, ['CPUExecutionProvider']))
+    return _spec(path, data, _session(path, data, options, [CPU]))
 
 
 def _session(path: Path, data: bytes, options: ort.SessionOptions, providers: list[str]) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(data, options, providers=providers)
     except ORT_ERRORS as error:
-        text = str(error).splitlines()[0][:200]
-        raise ModelError(f'{path}: ONNX Runtime cannot load it ({text}); export it again') from error
+        raise ModelError(f'{path}: ONNX Runtime cannot load it ({_first_line(error)}); export it again') from error
 
 
 def _spec(path: Path, data: bytes, session: ort.InferenceSession) -> ModelSpec:
@@ -65,11 +70,13 @@ def _spec(path: Path, data: bytes, session: ort.InferenceSession) -> ModelSpec:
     spec = parse_metadata(path, text, hashlib.sha256(data).hexdigest())
     h, w = spec.input_height, spec.input_width
     expected = {'image': [h, w, 3], 'labels': [h, w], 'confidence': [h, w]}
-    for name, shape in expected.items():
-        if name not in found or found[name][0] != 'tensor(uint8)' or list(found[name][1][1:]) != shape:
+    for name, size in expected.items():
+        kind, shape = found.get(name, ('absent', [0]))
+        # A batch that is a number is fixed; a dynamic one is a name or None.
+        if kind != 'tensor(uint8)' or list(shape[1:]) != size or isinstance(shape[0], int):
             raise ModelError(
-                f'{path}: `{name}` is {found.get(name, "absent")}; expected tensor(uint8) [N, {", ".join(map(str, shape))}]; '
-                'export it with `seg_perception export`'
+                f'{path}: `{name}` is {found.get(name, "absent")}; expected tensor(uint8) '
+                f'[N, {", ".join(map(str, size))}] with any N; export it with `seg_perception export`'
             )
     if len(found) != len(expected):
         raise ModelError(f'{path}: inputs and outputs are {sorted(found)}; expected {sorted(expected)}')
@@ -82,36 +89,26 @@ class OnnxRuntimeEngine:
     def __init__(
         self, path: Path, *, max_batch: int = 1, device: str = 'auto', threads: int = 0, reason: str = ''
     ) -> None:
-        """Open `path`.
+        """Open `path`, or the sibling of it that suits the device (`seg_perception.engine.siblings`).
 
         Args:
             device: 'cpu', 'cuda', or 'auto' for CUDA when the provider works, else the CPU.
             threads: intra-op threads; 0 lets ONNX Runtime take one per core.
+            reason: why this backend was taken, for `info`.
 
         Raises:
             ModelError: the file does not follow the contract.
             EngineError: CUDA was asked for and is not available.
+            ConfigError: an argument is out of range.
         """
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads
-        providers = _providers(device)
-        data = read_model(path)
-        self._session = _session(path, data, options, providers)
-        self.spec = _spec(path, data, self._session)
-        self.max_batch = max_batch
-        used = self._session.get_providers()[0]
-        if device == 'cuda' and used != 'CUDAExecutionProvider':
-            raise EngineError(
-                'CUDA was asked for but ONNX Runtime fell back to the CPU; install onnxruntime-gpu and its CUDA'
+        if max_batch < 1 or threads < 0 or device not in ('auto', 'cpu', 'cuda'):
+            raise ConfigError(
+                f'max_batch {max_batch}, threads {threads}, device {device!r}; expected 1 or more, 0 or more, '
+                'and auto, cpu or cuda'
             )
-        self.info = EngineInfo(
-            backend='onnxruntime',
-            device='cuda' if used == 'CUDAExecutionProvider' else 'cpu',
-            precision=self.spec.precision,
-            fingerprint=self.spec.sha256[:12],
-            reason=reason,
-        )
+        self.max_batch = max_batch
+        self._session, self.spec, used = _open(path, device, threads)
+        self.info = EngineInfo('onnxruntime', used, self.spec.precision, self.spec.sha256[:12], reason)
         h, w = self.spec.input_height, self.spec.input_width
         self._input = np.zeros((max_batch, h, w, 3), np.uint8)
         self._labels = np.zeros((max_batch, h, w), np.uint8)
@@ -127,25 +124,65 @@ class OnnxRuntimeEngine:
 
     def input(self, n: int) -> npt.NDArray[np.uint8]:
         """Return the input memory for `n` frames."""
+        check_batch(n, self.max_batch)
         return self._input[:n]
 
     def infer(self, n: int) -> Prediction:
-        """Run the first `n` frames of the input memory."""
+        """Run the first `n` frames of the input memory.
+
+        Raises:
+            EngineError: ONNX Runtime failed, the batch is too large, or the engine is closed.
+        """
+        check_batch(n, self.max_batch)
+        if not self._bindings:
+            raise EngineError(f'{self.spec.path}: the engine is closed; open it again')
         try:
             self._session.run_with_iobinding(self._bindings[n])
         except ORT_ERRORS as error:
-            raise EngineError(f'ONNX Runtime failed on {n} frames: {str(error).splitlines()[0][:200]}') from error
+            raise EngineError(f'ONNX Runtime failed on {n} frames: {_first_line(error)}') from error
         return Prediction(self._labels[:n], self._confidence[:n])
 
     def close(self) -> None:
-        """Release the session."""
+        """Release the session and its memory; calling it twice is allowed."""
         self._bindings.clear()
+        self._session = None
 
 
-def _providers(device: str) -> list[str]:
-    available = ort.get_available_providers()
-    if device == 'cpu' or (device == 'auto' and 'CUDAExecutionProvider' not in available):
-        return ['CPUExecutionProvider']
-    if 'CUDAExecutionProvider' not in available:
-        raise EngineError(f'CUDA was asked for; ONNX Runtime here has {available}; install onnxruntime-gpu')
-    return ['CUDAExecutionProvider', 'CPUExecutionProvider']
+def _open(path: Path, device: str, threads: int) -> tuple[ort.InferenceSession, ModelSpec, str]:
+    """Return session, spec and the device that is used, 'cuda' or 'cpu'."""
+    available = CUDA in ort.get_available_providers()
+    if device == 'cuda' and not available:
+        raise EngineError(
+            f'CUDA was asked for; ONNX Runtime here has {ort.get_available_providers()}; install onnxruntime-gpu'
+        )
+    if available and device != 'cpu':
+        file = siblings.for_onnxruntime(path, on_cpu=False)
+        data = read_model(file)
+        try:
+            session = _session(file, data, _options(threads), [CUDA, CPU])
+            if session.get_providers()[0] == CUDA:
+                return session, _spec(file, data, session), 'cuda'
+            problem = 'it fell back to the CPU'
+        except ModelError as error:
+            problem = str(error)
+        if device == 'cuda':
+            raise EngineError(f'CUDA was asked for and ONNX Runtime cannot use it ({problem}); check CUDA and cuDNN')
+        LOG.warning('ONNX Runtime cannot use CUDA, so the CPU runs %s: %s', path.name, problem)
+    file = siblings.for_onnxruntime(path, on_cpu=True)
+    data = read_model(file)
+    session = _session(file, data, _options(threads), [CPU])
+    return session, _spec(file, data, session), 'cpu'
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    # Waiting threads that spin take the cores which the camera drivers and DDS need: without spinning a frame cost
+    # half the CPU time, and on a busy 2-core machine came back sooner.
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    return options
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

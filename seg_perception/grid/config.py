@@ -22,7 +22,7 @@ class GridConfig:
     y_max_m: float = 20.0
     ground_z_m: float = 0.0  # height of the ground in the vehicle frame
     min_confidence: float = 0.5  # a pixel at or below this says nothing
-    max_row_m: float = 2.0  # ground that one pixel row covers beyond this length is unknown
+    max_row_m: float = 3.0  # ground that one pixel row covers beyond this length is unknown
     obstacle_depth_m: float = 0.3  # how far an obstacle extends behind its contact with the ground
     half_life_s: float = 0.7  # with odometry: evidence halves in this time
     hold_s: float = 0.2  # without odometry: a camera's last image counts this long

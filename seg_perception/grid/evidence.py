@@ -1,7 +1,7 @@
 """What one pixel says about its piece of ground, packed in one byte.
 
-code = state x 64 + strength: state 0 drivable, 1 flat but not drivable, 2 solid; strength 0..63 is the log-odds
-on the scale 0..MAX_LOG_ODDS. Strength 0 says nothing, whatever the state. One byte keeps every pass over the
+code = state x 64 + strength: state 0 drivable, 1 flat but not drivable, 2 solid, 3 hidden behind a solid; strength
+0..63 is the log-odds on the scale 0..MAX_LOG_ODDS. Strength 0 says nothing, whatever the state. One byte keeps every pass over the
 image and the polar view in OpenCV's vectorised 8-bit code.
 """
 
@@ -20,7 +20,7 @@ from seg_perception.labels import LabelMap
 
 MAX_LOG_ODDS = 4.0
 STEPS = 63
-DRIVABLE, FLAT, SOLID = 0, 64, 128
+DRIVABLE, FLAT, SOLID, HIDDEN = 0, 64, 128, 192
 TRUSTED = 0.95
 """P(drivable | class) taken for a model that carries no measured value (and 1 - TRUSTED for the other classes)."""
 

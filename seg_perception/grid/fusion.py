@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from seg_perception.camera import Pose
 from seg_perception.errors import CameraError
 from seg_perception.grid.config import GridConfig
-from seg_perception.grid.evidence import MAX_LOG_ODDS, PixelEvidence
+from seg_perception.grid.evidence import MAX_LOG_ODDS, SOLID, PixelEvidence
 from seg_perception.grid.types import FREE, OCCUPIED, UNKNOWN, Observation, OccupancyGrid
 from seg_perception.grid.visibility import PolarView, polar_view, visible_codes
 from seg_perception.labels import LabelMap
@@ -21,6 +22,7 @@ TIME_JUMP_NS = 1_000_000_000
 """Stamps that go back further than this come from another recording; less is cameras out of step."""
 
 Odds = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.uint8]
 
 
 class GridMapper:
@@ -68,14 +70,13 @@ class GridMapper:
             newest.stamp_ns < self._stamp_ns - TIME_JUMP_NS or with_odometry != (self._cell is not None)
         ):
             self.reset()
-        evidence = [self._evidence(o, v) for o, v in zip(observations, views, strict=True)]
+        seen = [self._look(o, v) for o, v in zip(observations, views, strict=True)]
         stamp_ns = max(newest.stamp_ns, self._stamp_ns or newest.stamp_ns)
         if with_odometry and pose is not None:
             self._advance(stamp_ns, pose)
-            for o, e in zip(observations, evidence, strict=True):
-                self._add_in_odom(o, e, stamp_ns)
+            self._add_in_odom(observations, views, seen, stamp_ns)
         else:
-            self._combine_held(observations, evidence, stamp_ns)
+            self._combine_held(observations, views, seen, stamp_ns)
         self._stamp_ns = stamp_ns
         return self._snapshot(pose if with_odometry else None)
 
@@ -99,13 +100,16 @@ class GridMapper:
         except CameraError as error:
             raise CameraError(f'camera {o.camera!r}: {error}') from error
 
-    def _evidence(self, o: Observation, view: PolarView) -> Odds:
-        """Log-odds of one image on the vehicle window; 0 where nothing is known."""
+    def _look(self, o: Observation, view: PolarView) -> Codes:
+        """Codes of one image on the vehicle window."""
         rows = slice(view.first_row, view.last_row + 1)
         polar = visible_codes(view, self._pixels.codes(o.labels[rows], o.confidence[rows]))
         cells = cv2.remap(polar, view.cell_map, None, cv2.INTER_NEAREST, None, cv2.BORDER_CONSTANT, 0)
-        odds: Odds = np.take(self._pixels.log_odds, cells)
-        odds *= view.weight
+        return np.asarray(cells, np.uint8)
+
+    def _weigh(self, codes: Codes, weight: Odds) -> Odds:
+        odds: Odds = np.take(self._pixels.log_odds, codes)
+        odds *= weight
         return odds
 
     def _advance(self, stamp_ns: int, pose: Pose) -> None:
@@ -134,32 +138,47 @@ class GridMapper:
             ]
         self._odds = moved
 
-    def _add_in_odom(self, o: Observation, evidence: Odds, stamp_ns: int) -> None:
+    def _add_in_odom(
+        self, observations: Sequence[Observation], views: Sequence[PolarView], seen: Sequence[Codes], stamp_ns: int
+    ) -> None:
+        """Turn what each camera saw into the window's axes and add it.
+
+        An obstacle that is seen now counts at once: what was free at its contact and behind it is forgotten first.
+        """
+        turned = []
+        for o, view, codes in zip(observations, views, seen, strict=True):
+            matrix = self._vehicle_cell_from_odom_cell(o)
+            moved, weight = (_warp(image, matrix) for image in (codes, view.weight))
+            np.minimum(self._odds, 0, out=self._odds, where=moved > SOLID)
+            age_s = (stamp_ns - o.stamp_ns) * 1e-9
+            weight *= 0.5 ** (age_s / self._config.half_life_s)
+            turned.append(self._weigh(moved, weight))
+        for evidence in turned:
+            self._odds += evidence
+        np.clip(self._odds, -MAX_LOG_ODDS, MAX_LOG_ODDS, out=self._odds)
+
+    def _vehicle_cell_from_odom_cell(self, o: Observation) -> npt.NDArray[np.float64]:
+        """The 2x3 matrix from (column, row) of the odom window to (column, row) of the vehicle window."""
         assert o.odom_from_vehicle is not None
         assert self._cell is not None
         config = self._config
         rotation, shift = o.odom_from_vehicle.rotation, o.odom_from_vehicle.translation_m
         yaw = math.atan2(rotation[1, 0], rotation[0, 0])
         c, s = math.cos(yaw), math.sin(yaw)
-        # Vehicle cell (i, j) as a function of odom cell (k, l), both counted from cell centres.
         left = (self._cell[0] + 0.5) * config.resolution_m - shift[0]
         low = (self._cell[1] + 0.5) * config.resolution_m - shift[1]
-        matrix = np.array(
+        return np.array(
             [
                 [c, s, (c * left + s * low - config.x_min_m) / config.resolution_m - 0.5],
                 [-s, c, (-s * left + c * low - config.y_min_m) / config.resolution_m - 0.5],
             ]
         )
-        size = (config.columns, config.rows)
-        flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-        warped = cv2.warpAffine(evidence, matrix, size, None, flags, cv2.BORDER_CONSTANT, 0)
-        age_s = (stamp_ns - o.stamp_ns) * 1e-9
-        cv2.scaleAdd(warped, 0.5 ** (age_s / config.half_life_s), self._odds, self._odds)
-        np.clip(self._odds, -MAX_LOG_ODDS, MAX_LOG_ODDS, out=self._odds)
 
-    def _combine_held(self, observations: Sequence[Observation], evidence: Sequence[Odds], stamp_ns: int) -> None:
-        for o, e in zip(observations, evidence, strict=True):
-            self._held[o.camera] = (o.stamp_ns, e)
+    def _combine_held(
+        self, observations: Sequence[Observation], views: Sequence[PolarView], seen: Sequence[Codes], stamp_ns: int
+    ) -> None:
+        for o, view, codes in zip(observations, views, seen, strict=True):
+            self._held[o.camera] = (o.stamp_ns, self._weigh(codes, view.weight))
         limit = stamp_ns - round(self._config.hold_s * 1e9)
         self._held = {name: held for name, held in self._held.items() if held[0] >= limit}
         self._odds.fill(0)
@@ -207,3 +226,9 @@ class GridMapper:
         free = clear[first:]
         stop = first + (int((~free).argmax()) if not free.all() else len(free))
         return float(x[stop] - step / 2) if stop < len(x) else float(config.x_max_m)
+
+
+def _warp(image: npt.NDArray[Any], matrix: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    size = (image.shape[1], image.shape[0])
+    return np.asarray(cv2.warpAffine(image, matrix, size, None, flags, cv2.BORDER_CONSTANT, 0))

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.errors import CameraError
 from seg_perception.grid.config import GridConfig
-from seg_perception.grid.evidence import SOLID
+from seg_perception.grid.evidence import HIDDEN, SOLID
 
 MIN_HEIGHT_M = 0.05
 Float = npt.NDArray[np.float64]
@@ -55,7 +55,8 @@ def polar_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarView
         )
     ranges, bearings = _lattice(camera, pose, config, height)
     u, v, valid = _project(camera, pose, config, ranges, bearings)
-    spacing = np.hypot(np.gradient(u, ranges, axis=0), np.gradient(v, ranges, axis=0))  # pixels per metre of ground
+    du, dv = (np.gradient(c, ranges, axis=0) for c in (u, v))
+    spacing = np.hypot(du, dv)  # pixels per metre of ground
     valid &= spacing * config.max_row_m >= 1.0
     if not valid.any():
         raise _no_ground(pose)
@@ -66,10 +67,9 @@ def polar_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarView
     pixel_map[..., 1][valid] = v[valid].round() - first_row
     nearest = np.where(valid.any(axis=0), valid.argmax(axis=0), len(ranges))
     cell_map, weight = _cells(pose, config, ranges, bearings, height)
-    steps = np.diff(ranges)
-    half_row = (ranges**2 + height**2) / (2 * height * camera.fy)
-    # Half a row from the last free pixel's centre to the contact, half a range from a cell to its nearest range.
-    guard = int(np.ceil((half_row[:-1] / steps).max() + 0.5 - 1e-3))
+    # Half a pixel from the last free pixel's centre to the contact, half a range from a cell to its nearest range.
+    half_pixel_m = np.where(valid, (np.abs(du) + np.abs(dv)) / (2 * np.maximum(spacing, 1e-9) ** 2), 0.0).max(axis=1)
+    guard = int(np.ceil((half_pixel_m[:-1] / np.diff(ranges)).max() + 0.5 - 1e-3))
     band_end = np.append(np.searchsorted(ranges, ranges + config.obstacle_depth_m), len(ranges))
     band_end = np.maximum(band_end, np.minimum(np.arange(len(ranges) + 1) + 1, len(ranges)))
     foot = (pose.translation_m[0], pose.translation_m[1])
@@ -163,8 +163,9 @@ def visible_codes(view: PolarView, codes: npt.NDArray[np.uint8]) -> npt.NDArray[
     start = contact[blocked]
     strongest = polar[start, blocked]
     # The last free pixel's own footprint ends half a row before the contact: nothing is known about that half row.
-    hidden[: count - view.guard] |= hidden[view.guard :]
-    polar[hidden > 0] = 0
+    polar[: count - view.guard] *= 1 - hidden[view.guard :]
+    polar *= 1 - hidden
+    polar += hidden * np.uint8(HIDDEN)
     # A contact at the image's border lies nearer than anything seen: the obstacle ends where the view begins.
     cut_off = start == view.nearest[blocked]
     end = np.where(cut_off, start + 1, view.band_end[start])

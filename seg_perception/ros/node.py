@@ -24,6 +24,7 @@ from seg_perception.ros.outputs import Outputs
 from seg_perception.ros.processor import Processor
 from seg_perception.ros.status import CameraStatus
 from seg_perception.ros.tf import PoseSource
+from seg_perception.ros.transport import use_large_segment
 from seg_perception.ros.worker import Worker
 
 EngineFactory = Callable[..., Engine]
@@ -54,6 +55,13 @@ class PerceptionNode(LifecycleNode):
         self.create_service(SetBool, '~/set_enabled', self._on_set_enabled)
         self.create_service(Trigger, '~/reset_grid', self._on_reset_grid)
         self.add_on_set_parameters_callback(self._on_parameters)
+
+    @property
+    def processor(self) -> Processor:
+        """What the worker runs on a configured node."""
+        assert self._worker is not None
+        assert self._worker.processor is not None
+        return self._worker.processor
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the engine and create subscriptions and publishers."""
@@ -183,11 +191,19 @@ def start(node: PerceptionNode) -> None:
     node.trigger_activate()
 
 
+def _init(args: list[str] | None) -> None:
+    try:
+        rclpy.init(args=args)
+    except RuntimeError as error:  # RCLError: an unreadable parameter file, an unknown --ros-args option
+        raise ConfigError(f'ROS arguments cannot be used: {error}') from error
+
+
 def main(args: list[str] | None = None, engine_factory: EngineFactory = open_engine) -> int:
     """Run the node until SIGINT or SIGTERM; return the exit code: 0, or 1 when it could not start."""
-    rclpy.init(args=args)
+    use_large_segment()
     node = None
     try:
+        _init(args)
         node = PerceptionNode(engine_factory)
         executor = SingleThreadedExecutor()
         executor.add_node(node)

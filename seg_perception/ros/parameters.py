@@ -57,8 +57,9 @@ def _option(f: Field[Any], kind: Any, prefix: str) -> Option:
 
 def descriptor(option: Option) -> ParameterDescriptor:
     """Return what `ros2 param describe` shows; ranges and read-only are enforced by rclpy."""
-    text = f'{option.text} One of: {", ".join(option.choices)}.' if option.choices else option.text
-    out = ParameterDescriptor(description=text, read_only=not option.live)
+    out = ParameterDescriptor(description=option.text, read_only=not option.live)
+    if option.choices:
+        out.additional_constraints = f'one of: {", ".join(option.choices)}'
     if option.low is not None and option.high is not None:
         if option.type is int:
             out.integer_range = [IntegerRange(from_value=int(option.low), to_value=int(option.high), step=0)]

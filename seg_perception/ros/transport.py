@@ -1,0 +1,24 @@
+"""Fast DDS settings without which big images get lost between processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from seg_perception.errors import ConfigError
+from seg_perception.paths import share_file
+
+PROFILE = 'config/fastdds_shm.xml'
+VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+"""Read by Fast DDS 2 (Humble, Jazzy) and by Fast DDS 3."""
+
+
+def use_large_segment() -> None:
+    """Let this process send big images through shared memory; call before rclpy.init.
+
+    A profile that the environment already names is left alone. Other middlewares ignore the variables.
+    """
+    with contextlib.suppress(ConfigError):  # not installed: the defaults work, with losses that `doctor` explains
+        profile = str(share_file(PROFILE))
+        for variable in VARIABLES:
+            os.environ.setdefault(variable, profile)

@@ -41,6 +41,7 @@ class FramePath:
         self._listener = subprocess.Popen([sys.executable, '-m', __name__])
         self._node = PerceptionNode(lambda *_, **__: engine)
         start(self._node)
+        assert self._node.processor is not None
         self._processor = self._node.processor
         self._input = self._node.inputs[CAMERA]
         info = CameraInfo(width=camera.width, height=camera.height, distortion_model=camera.distortion_model)

@@ -1,0 +1,184 @@
+"""`seg_perception bench`: engine, whole frame, and the usual hand-written loop, in interleaved rounds."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from seg_perception.camera import Pose
+from seg_perception.engine import BACKENDS, open_engine
+from seg_perception.frames import from_array
+from seg_perception.grid import GridConfig, GridMapper, Observation
+from seg_perception.paths import default_model, share_file
+from seg_perception.pipeline import Frame, Pipeline, PipelineConfig
+from seg_perception.scene import Drive, default_camera
+
+WARM_UP = 5
+EPILOG = """\b
+Examples:
+  seg_perception bench
+  seg_perception bench --model engines/deeplab_accurate.onnx --json bench.json
+  seg_perception bench --backend tensorrt --rounds 20
+  seg_perception bench --grid
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.option('--model', type=click.Path(path_type=Path), help='ONNX model; the shipped fast one by default.')
+@click.option('--backend', type=click.Choice(BACKENDS), default='auto', show_default=True)
+@click.option('--rounds', type=click.IntRange(1), default=9, show_default=True, help='Interleaved rounds.')
+@click.option('--frames', type=click.IntRange(1), default=20, show_default=True, help='Frames in a round.')
+@click.option('--threads', type=click.IntRange(0), default=0, help='CPU threads of the engine [default: one per core].')
+@click.option('--grid', 'grid_table', is_flag=True, help='Time the grid alone over cells and cameras instead.')
+@click.option('--json', 'json_file', type=click.Path(path_type=Path), help='Write the figures to FILE.')
+def command(
+    model: Path | None,
+    backend: str,
+    rounds: int,
+    frames: int,
+    threads: int,
+    grid_table: bool,
+    json_file: Path | None,
+) -> None:
+    """Time what a frame of 1280x720 costs.
+
+    engine_ms is the bare network; frame_ms goes from the serialised image message to all outputs published, every one
+    subscribed by another process; baseline_ms is cv_bridge, PyTorch eager on the same weights, NumPy argmax, cv_bridge
+    (with PyTorch and the model's .pt checkpoint). Each is the median over rounds of a round's median; ratios are
+    medians of the ratios within a round.
+    """
+    path = model or default_model()
+    if grid_table:
+        figures = _grid_figures(path, backend, rounds, threads)
+        _print_grid(figures)
+    else:
+        figures = _frame_figures(path, backend, rounds, frames, threads)
+        for key, value in figures.items():
+            click.echo(f'  {key:<14}{value}')
+    if json_file:
+        json_file.write_text(json.dumps(figures, indent=2) + '\n')
+
+
+def _frame_figures(path: Path, backend: str, rounds: int, frames: int, threads: int) -> dict[str, Any]:
+    os.environ['ROS_DOMAIN_ID'] = str(os.getpid() % 100 + 1)
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    for variable in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'):
+        os.environ.setdefault(variable, str(share_file('config/fastdds_shm.xml')))
+    from seg_perception.ros.frame_path import FramePath
+
+    engine = open_engine(path, backend, threads=threads)
+    camera, pose = default_camera()
+    rgb = Drive(7).frame(0).cameras['front'].image
+    engine.input(1)[:] = 0
+    with FramePath(engine, rgb, camera, pose) as frame_path:
+        timed: dict[str, Callable[[], float]] = {
+            'engine': lambda: _timed(lambda: engine.infer(1)),
+            'frame': frame_path.frame_ms,
+        }
+        baseline, why_not = _baseline(path, frame_path)
+        if baseline is not None:
+            timed['baseline'] = baseline
+        medians = _rounds(timed, rounds, frames)
+    figures: dict[str, Any] = {
+        'model': path.name,
+        'backend': engine.info.backend,
+        'device': engine.info.device,
+        'precision': engine.info.precision,
+        'input': f'{camera.width}x{camera.height} -> {engine.spec.input_width}x{engine.spec.input_height}',
+        'engine_ms': _median(medians['engine']),
+        'frame_ms': _median(medians['frame']),
+        'overhead': _median(medians['frame'] / medians['engine'], 3),
+        'baseline_ms': _median(medians['baseline']) if baseline else None,
+        'speedup': _median(medians['baseline'] / medians['frame'], 2) if baseline else None,
+    }
+    if why_not:
+        figures['baseline'] = why_not
+    engine.close()
+    return figures
+
+
+def _rounds(timed: dict[str, Callable[[], float]], rounds: int, frames: int) -> dict[str, Any]:
+    """Return the median of every round, float [rounds], of each subject in milliseconds; the slow one runs fewer."""
+    counts = {name: max(3, frames // 5) if name == 'baseline' else frames for name in timed}
+    for measure in timed.values():
+        for _ in range(WARM_UP):
+            measure()
+    medians: dict[str, list[float]] = {name: [] for name in timed}
+    for _ in range(rounds):
+        for name, measure in timed.items():
+            medians[name].append(float(np.median([measure() for _ in range(counts[name])])))
+    return {name: np.array(values) for name, values in medians.items()}
+
+
+def _timed(action: Callable[[], Any]) -> float:
+    start_s = time.perf_counter()
+    action()
+    return (time.perf_counter() - start_s) * 1e3
+
+
+def _median(values: Any, digits: int = 2) -> float:
+    return round(float(np.median(values)), digits)
+
+
+def _baseline(path: Path, frame_path: Any) -> tuple[Callable[[], float] | None, str]:
+    """Return the hand-written loop, or why there is none."""
+    checkpoint = path.with_suffix('.pt')
+    if not checkpoint.exists():
+        return None, f'left out: {checkpoint.name} with the same weights is not beside the model'
+    try:
+        from seg_perception.training.eager_loop import EagerLoop
+    except ImportError as error:
+        return None, f'left out: {error}'
+    loop = EagerLoop(checkpoint)
+    return lambda: loop.frame_ms(frame_path.serialised()), ''
+
+
+def _grid_figures(path: Path, backend: str, rounds: int, threads: int) -> dict[str, Any]:
+    """Time one grid update over cells and cameras, with the labels the model gives for a synthetic street."""
+    engine = open_engine(path, backend, threads=threads)
+    camera, pose = default_camera()
+    image = from_array(Drive(7).frame(0).cameras['front'].image, 'rgb8')
+    pipeline = Pipeline(PipelineConfig(), engine)
+    seen = pipeline.run([Frame('front', 1, image, camera, pose)], want_grid=False).cameras[0]
+    figures: dict[str, Any] = {'engine_ms': _median([_timed(lambda: engine.infer(1)) for _ in range(10 * rounds)])}
+    assert seen.camera_model is not None
+    for resolution_m in (0.2, 0.1, 0.05):
+        config = GridConfig(resolution_m=resolution_m)
+        for cameras in (1, 2, 4):
+            mapper = GridMapper(config, engine.spec.labels, engine.spec.class_precision)
+            observations = [
+                Observation(
+                    str(i),
+                    1,
+                    seen.labels,
+                    seen.confidence,
+                    seen.camera_model,
+                    Pose.mounted(1.6, 0.0, 1.4, 0.0, math.radians(3), i * math.pi / 2),
+                    Pose((0.03, 0.02, 0.0)),
+                )
+                for i in range(cameras)
+            ]
+            mapper.update(observations)
+            times = [_timed(partial(mapper.update, observations)) for _ in range(10 * rounds)]
+            figures[f'grid_ms.{config.columns}x{config.rows}.{cameras}'] = _median(times, 3)
+    engine.close()
+    return figures
+
+
+def _print_grid(figures: dict[str, Any]) -> None:
+    engine_ms = figures['engine_ms']
+    click.echo(f'  engine {engine_ms} ms')
+    click.echo('  cells      cameras  grid ms  share of engine')
+    for key, value in figures.items():
+        if key.startswith('grid_ms.'):
+            _, cells, cameras = key.split('.')
+            click.echo(f'  {cells:<10} {cameras:>7} {value:>8} {value / engine_ms:>15.1%}')

@@ -1,0 +1,88 @@
+"""Keeps what a running node publishes for one camera, so that it can be drawn and measured afterwards."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import OccupancyGrid as GridMessage
+from nav_msgs.msg import Odometry
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from sensor_msgs.msg import Image
+
+from seg_perception import frames
+from seg_perception.grid import OccupancyGrid
+from seg_perception.ros import convert
+
+KEEP_ALL = QoSProfile(depth=1000)
+JPEG_QUALITY = 92
+
+
+class Labelled(NamedTuple):
+    """One answer of the node."""
+
+    labels: npt.NDArray[np.uint8]  # [h, w] class ids
+    age_ms: float  # from the image's stamp to the arrival of its labels here
+
+
+class Recorder(Node):
+    """Subscribes to a camera and to the node's outputs; everything is kept by the stamp of its image, in ns."""
+
+    def __init__(self, camera: str, perception: str = 'seg_perception') -> None:
+        super().__init__('seg_perception_recorder')
+        self.jpegs: dict[int, bytes] = {}
+        self.labelled: dict[int, Labelled] = {}
+        self.grids: dict[int, OccupancyGrid] = {}
+        self.odometry_stamps: list[int] = []
+        self.diagnostics: dict[str, dict[str, str]] = {}
+        self._label_topic = f'/{perception}/{camera}/labels'
+        self.create_subscription(Image, f'/{camera}/image_raw', self._on_image, qos_profile_sensor_data)
+        self.create_subscription(Image, self._label_topic, self._on_labels, KEEP_ALL)
+        self.create_subscription(GridMessage, f'/{perception}/drivable_area', self._on_grid, KEEP_ALL)
+        self.create_subscription(Odometry, '/odom', self._on_odometry, KEEP_ALL)
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, KEEP_ALL)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self)
+
+    def spin_for(self, seconds: float) -> None:
+        """Receive for a while."""
+        end = time.monotonic() + seconds
+        while rclpy.ok() and (left := end - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=left)
+
+    def node_is_ready(self) -> bool:
+        """Say whether the perception node has opened its model: only then do its outputs exist."""
+        return int(self.count_publishers(self._label_topic)) > 0
+
+    def _on_image(self, message: Image) -> None:
+        rgb = frames.to_rgb(convert.image(message))
+        done, jpeg = cv2.imencode('.jpg', rgb[:, :, ::-1], (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
+        if done:
+            self.jpegs[convert.stamp_ns(message.header.stamp)] = jpeg.tobytes()
+
+    def _on_labels(self, message: Image) -> None:
+        stamp = convert.stamp_ns(message.header.stamp)
+        age_ms = (self.get_clock().now().nanoseconds - stamp) * 1e-6
+        self.labelled[stamp] = Labelled(convert.image(message).pixels.copy(), age_ms)
+
+    def _on_grid(self, message: GridMessage) -> None:
+        info, stamp = message.info, convert.stamp_ns(message.header.stamp)
+        cells = np.array(message.data, np.int8).reshape(info.height, info.width)
+        frame = 'odom' if message.header.frame_id == 'odom' else 'vehicle'
+        x, y = info.origin.position.x, info.origin.position.y
+        self.grids[stamp] = OccupancyGrid(cells, info.resolution, x, y, frame, stamp, float('nan'))
+
+    def _on_odometry(self, message: Odometry) -> None:
+        self.odometry_stamps.append(convert.stamp_ns(message.header.stamp))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            values: dict[str, Any] = {v.key: v.value for v in status.values}
+            self.diagnostics[status.name] = values | {'message': status.message}

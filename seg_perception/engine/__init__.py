@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seg_perception.engine.base import Engine, EngineInfo, Prediction
+from seg_perception.engine.base import Engine, EngineInfo, NotInstalledError, Prediction
 from seg_perception.errors import ConfigError, EngineError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 BACKENDS = ('auto', 'tensorrt', 'onnxruntime')
 
-__all__ = ['BACKENDS', 'Engine', 'EngineInfo', 'Prediction', 'open_engine']
+__all__ = ['BACKENDS', 'Engine', 'EngineInfo', 'NotInstalledError', 'Prediction', 'open_engine']
 
 
 def open_engine(
@@ -55,7 +55,8 @@ def open_engine(
             if backend == 'tensorrt':
                 raise
             reason = str(error)
-            LOG.warning('no TensorRT, so ONNX Runtime runs %s: %s', model.name, reason)
+            level = logging.INFO if isinstance(error, NotInstalledError) else logging.WARNING
+            LOG.log(level, 'no TensorRT, so ONNX Runtime runs %s: %s', model.name, reason)
     from seg_perception.engine.onnxrt import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(model, max_batch=max_batch, threads=threads, reason=reason)
@@ -63,7 +64,7 @@ def open_engine(
 
 def _tensorrt(model: Path, max_batch: int, plan: Path | None, options: BuildOptions | None) -> Engine:
     from seg_perception.engine.plan import BuildOptions
-    from seg_perception.engine.tensorrt import open_tensorrt
+    from seg_perception.engine.provision import open_tensorrt
 
     options = options or BuildOptions(max_batch=max_batch)
     if options.max_batch != max_batch:

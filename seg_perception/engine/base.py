@@ -16,6 +16,10 @@ from seg_perception.errors import EngineError
 from seg_perception.model import ModelSpec
 
 
+class NotInstalledError(EngineError):
+    """A backend's library is not on this machine: the usual case on a desktop, worth a warning on a vehicle only."""
+
+
 class Prediction(NamedTuple):
     """Views into the engine's output memory, valid until the next `infer`."""
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from seg_perception.engine.base import NotInstalledError
 from seg_perception.engine.trt_messages import explain
 from seg_perception.errors import EngineError
 
@@ -141,7 +142,7 @@ def _import_pycuda() -> Any:
         return importlib.import_module('pycuda.driver')
     except ModuleNotFoundError as error:
         if error.name and error.name.split('.')[0] == 'pycuda':
-            raise EngineError(
+            raise NotInstalledError(
                 'pycuda is not installed; run `pip install pycuda` (it needs the CUDA toolkit)'
             ) from error
         raise

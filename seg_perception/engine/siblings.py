@@ -54,7 +54,5 @@ def of_precision(model: Path, precision: str) -> Path:
     """
     wanted = sibling(model, 'int8-trt' if precision == 'int8' else precision)
     if not wanted.exists():
-        raise EngineError(
-            f'{wanted}: not found, so {precision} cannot be built; write it with `seg_perception export --precision {precision}`'
-        )
+        raise EngineError(f'{wanted}: not found, so {precision} cannot be built; export the model in that precision')
     return wanted

@@ -31,6 +31,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from seg_perception.engine.base import NotInstalledError
 from seg_perception.errors import EngineError
 
 LOG = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def load() -> TensorRt:
         return TensorRt(module, 'tensorrt_rtx' if 'rtx' in name else 'tensorrt', str(module.__version__))
     if broken:
         raise EngineError(f'TensorRT cannot be loaded ({"; ".join(broken)}); install TensorRT 10.3 or newer')
-    raise EngineError(
+    raise NotInstalledError(
         'TensorRT is not installed; on a Jetson install the packages of JetPack (`sudo apt install tensorrt '
         'python3-libnvinfer`), on an RTX desktop `pip install tensorrt_rtx_cu13_bindings tensorrt_rtx_cu13_libs`'
     )

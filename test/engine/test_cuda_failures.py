@@ -1,0 +1,132 @@
+"""A GPU that fails at any call: the message says at what and what to do, and nothing stays allocated."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seg_perception.engine import open_engine
+from seg_perception.engine.cuda import Session
+from seg_perception.errors import EngineError
+
+OPENING = [
+    ('init', 'CUDA cannot open the GPU'),
+    ('Device', 'CUDA cannot open the GPU'),
+    ('retain', 'CUDA cannot open the GPU'),
+    ('push', 'CUDA cannot open the GPU'),
+    ('Stream', 'CUDA cannot open the GPU'),
+    ('build', 'TensorRT 10.3.0 cannot build it'),
+    ('deserialize', r'cannot load the plan \(.*out of memory\); close other GPU programs'),
+    ('create_execution_context', 'cannot prepare the plan'),
+    ('pagelocked_empty', r'CUDA cannot allocate 0.0 MB \(.*out of memory\); close other GPU programs'),
+    ('mem_alloc', r'CUDA cannot allocate 0.0 MB \(.*out of memory\); close other GPU programs'),
+    ('memcpy_htod_async', 'CUDA cannot copy the frames to the GPU'),
+    ('set_input_shape', 'cannot take 1 frames'),
+    ('execute', 'cannot run the network'),
+    ('memcpy_dtoh_async', 'CUDA cannot copy the labels from the GPU'),
+    ('synchronize', 'CUDA cannot copy the labels from the GPU .*unspecified launch failure'),
+]
+
+
+@pytest.mark.parametrize(('call', 'message'), OPENING, ids=[call for call, _ in OPENING])
+def test_a_failure_while_opening_is_explained_and_leaks_nothing(gpu: Any, tiny: Path, call: str, message: str) -> None:
+    gpu.fail_at = call
+    with pytest.raises(EngineError, match=message) as failure:
+        open_engine(tiny, 'tensorrt', max_batch=2)
+    assert '\n' not in str(failure.value)
+    del failure
+    assert gpu.leaks() == {}
+
+
+RUNNING = [
+    ('memcpy_htod_async', 'copy the frames to the GPU'),
+    ('execute', 'run the network'),
+    ('memcpy_dtoh_async', 'copy the labels from the GPU'),
+    ('synchronize', 'copy the labels from the GPU'),
+]
+
+
+@pytest.mark.parametrize(('call', 'message'), RUNNING, ids=[call for call, _ in RUNNING])
+def test_a_failure_while_running_is_explained_and_closing_frees_all(
+    gpu: Any, tiny: Path, call: str, message: str
+) -> None:
+    engine = open_engine(tiny, 'tensorrt', max_batch=2)
+    engine.infer(1)
+    gpu.fail_at = call
+    with pytest.raises(EngineError, match=message):
+        engine.infer(1)
+    engine.close()
+    assert gpu.leaks() == {}
+
+
+def test_closing_frees_all_even_when_every_free_fails(gpu: Any, tiny: Path) -> None:
+    engine = open_engine(tiny, 'tensorrt')
+    gpu.fail_at = 'free'
+    engine.close()
+    assert {k: v for k, v in gpu.leaks().items() if k != 'memory'} == {}
+
+
+def test_a_thousand_frames_allocate_nothing(gpu: Any, tiny: Path) -> None:
+    engine = open_engine(tiny, 'tensorrt')
+    engine.infer(1)
+    before = set(gpu.memory)
+    for _ in range(1000):
+        engine.infer(1)
+    assert set(gpu.memory) == before
+    engine.close()
+
+
+def test_infer_waits_for_the_labels(gpu: Any, tiny: Path) -> None:
+    engine = open_engine(tiny, 'tensorrt')
+    waits = gpu.waits
+    engine.infer(1)
+    assert gpu.waits == waits + 1
+    assert gpu.stream.queue == []
+    engine.close()
+
+
+def test_shared_memory_is_mapped_and_never_copied(gpu: Any, tiny: Path) -> None:
+    gpu.integrated = 1
+    gpu.fail_at = 'memcpy_htod_async'  # any copy would fail
+    engine = open_engine(tiny, 'tensorrt')
+    assert len(gpu.memory) == 3, 'one allocation for each of image, labels and confidence'
+    engine.input(1)[:] = (220, 20, 60)
+    assert (engine.infer(1).labels == 4).all()
+    engine.close()
+    assert gpu.leaks() == {}
+
+
+def test_another_thread_is_refused(gpu: Any, tiny: Path) -> None:
+    engine = open_engine(tiny, 'tensorrt')
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            engine.infer(1)
+        except EngineError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert 'opened in another thread' in str(errors[0])
+    engine.close()
+
+
+def test_a_session_reports_the_machine(gpu: Any) -> None:
+    session = Session()
+    assert session.gpu == ('Simulated GPU', '8.7', '12.6.0', '12.6')
+    buffer = session.allocate((2, 3))
+    assert np.array_equal(buffer.host, np.zeros((2, 3)))
+    session.close()
+    assert gpu.leaks() == {}
+
+
+def test_engine_time_comes_from_cuda_events(gpu: Any, tiny: Path) -> None:
+    engine = open_engine(tiny, 'tensorrt')
+    assert engine.engine_ms(1, runs=3) == [1.5, 1.5, 1.5]
+    engine.close()

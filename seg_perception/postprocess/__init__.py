@@ -7,6 +7,8 @@ from seg_perception.postprocess.contours import (
     drivable_outlines,
     obstacle_footprints,
 )
+from seg_perception.postprocess.lane_tracker import LaneTracker
+from seg_perception.postprocess.lane_types import LaneConfig, LaneLine, Lanes
 from seg_perception.postprocess.masks import Masks, masks, role_mask
 from seg_perception.postprocess.regions import CleanLabels, RegionConfig, RoleRegions, clean_labels, ego_road
 
@@ -14,6 +16,10 @@ __all__ = [
     'CleanLabels',
     'ContourConfig',
     'Footprint',
+    'LaneConfig',
+    'LaneLine',
+    'LaneTracker',
+    'Lanes',
     'Masks',
     'Outline',
     'RegionConfig',

@@ -29,9 +29,10 @@ GATES_M = ((0.5, 0.015), (0.35, 0.01), (0.2, 0.006), (0.2, 0.006))
 """Distance from the line at x = 0, and per metre of x, within which points count; one pair per iteration."""
 CORRELATION_M = 0.25
 """Errors of rows closer than this on the ground are taken as one error."""
+MIN_ROWS = 6
 MIN_PURITY = 0.7
-MIN_EXPLAINED = 0.25
-"""Least share of all narrow paint that belongs to the lines found; less is noise or a junction full of arrows."""
+MIN_EXPLAINED = 0.15
+"""Least share of all paint that belongs to the lines found; less is noise or a junction full of arrows."""
 MIN_PAINTED_SHARE = 0.12
 MAX_SIGMA_M = 0.4
 
@@ -55,7 +56,7 @@ def find_lines(points: MarkingPoints, config: LaneConfig) -> list[LaneLine]:
         line = _judge(points, owner, i, coefficients[i], config)
         if line is not None:
             lines.append(line)
-    if sum(line.painted_m for line in lines) < MIN_EXPLAINED * points.length_m.sum():
+    if sum(line.painted_m for line in lines) < MIN_EXPLAINED * (points.length_m.sum() + points.clutter_m):
         return []
     return sorted(_distinct(lines, config), key=lambda line: -line.coefficients[0])
 
@@ -128,9 +129,9 @@ def _piles(points: MarkingPoints, theta: float, kappa: float, config: LaneConfig
 
 def _fit_all(points: MarkingPoints, start: Float64) -> tuple[Float64, npt.NDArray[np.intp]]:
     """Fit all lines together; each point counts for the nearest one. Returns coefficients and the owner, -1 for none."""
-    coefficients = start
+    coefficients: Float64 = start
     basis = np.vander(points.x_m, ORDER + 1, increasing=True)
-    owner = np.full(len(points.x_m), -1, np.intp)
+    owner: npt.NDArray[np.intp] = np.full(len(points.x_m), -1, np.intp)
     for gate, gate_per_m in GATES_M:
         residual = np.abs(points.y_m - coefficients @ basis.T)
         nearest = residual.argmin(axis=0)
@@ -167,9 +168,10 @@ def _judge(
     own = np.flatnonzero(owner == i)
     own = own[np.argsort(points.x_m[own])]
     own = own[_longest_chain(points.x_m[own], points.length_m[own], config.max_gap_m)]
-    if len(own) < ORDER + 1:
+    if len(own) < MIN_ROWS:
         return None
-    mine = MarkingPoints(*(v[own] for v in points))
+    x, y, sigma, length = (v[own] for v in points[:4])
+    mine = MarkingPoints(x, y, sigma, length, 0.0)
     start, end = float(mine.x_m[0]), float(mine.x_m[-1])
     painted = min(float(mine.length_m.sum()), end - start)
     if painted < config.min_painted_m or end - start < config.min_span_m:

@@ -22,6 +22,9 @@ MAX_RUNS_PER_ROW = 8
 EDGE_SIGMA_PX = 0.4
 """Standard deviation of the middle of a run, from both of its edges."""
 
+CROWD_M = 1.3
+"""A run with others this close on both sides is part of a zebra, letters or hatching; double lines have one side free."""
+
 PAINT_SIGMA_M = 0.02
 """How straight painted lines are."""
 
@@ -37,6 +40,8 @@ class MarkingPoints(NamedTuple):
     """[N] standard deviation of y."""
     length_m: Float64
     """[N] length of ground along the view that the image row covers."""
+    clutter_m: float
+    """Length, as above, of runs in range that belong to no line."""
 
 
 def marking_points(
@@ -69,12 +74,25 @@ def marking_points(
     pixel = width / np.maximum(end - start, 1)
     distance = np.hypot(*(middle - pose.translation_m[:2]).T)
     with np.errstate(invalid='ignore'):
-        keep = (width <= config.max_marking_m + 2 * pixel) & (distance <= config.max_range_m)
-        keep &= np.abs(middle[:, 1]) <= config.half_width_m
+        in_range = (distance <= config.max_range_m) & (np.abs(middle[:, 1]) <= config.half_width_m)
+        keep = in_range & (width <= config.max_marking_m + 2 * pixel) & ~_crowded(row, middle)
     height = max(pose.translation_m[2], 0.1)
     length = (distance**2 + height**2) / (height * camera.fy)
     sigma = np.hypot(EDGE_SIGMA_PX * pixel, PAINT_SIGMA_M)
-    return MarkingPoints(middle[keep, 0], middle[keep, 1], sigma[keep], length[keep])
+    clutter = float(length[in_range & ~keep].sum())
+    return MarkingPoints(middle[keep, 0], middle[keep, 1], sigma[keep], length[keep], clutter)
+
+
+def _crowded(row: npt.NDArray[np.intp], middle: Float64) -> npt.NDArray[np.bool_]:
+    """Return where a run has a close neighbour on both sides, or is the close neighbour of such a run."""
+    close = np.zeros(len(row) + 1, np.bool_)
+    gap = np.hypot(*np.diff(middle, axis=0).T)
+    close[1:-1] = (row[1:] == row[:-1]) & (gap < CROWD_M)
+    inner = close[1:] & close[:-1]
+    crowded = inner.copy()
+    crowded[:-1] |= inner[1:] & close[1:-1]
+    crowded[1:] |= inner[:-1] & close[1:-1]
+    return crowded
 
 
 def _runs(mask: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
@@ -93,4 +111,5 @@ def _runs(mask: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.intp], npt.NDArra
 
 def join(parts: list[MarkingPoints]) -> MarkingPoints:
     """Put the points of several cameras together."""
-    return MarkingPoints(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+    x, y, sigma, length = (np.concatenate(values) for values in list(zip(*parts, strict=True))[:4])
+    return MarkingPoints(x, y, sigma, length, sum(p.clutter_m for p in parts))

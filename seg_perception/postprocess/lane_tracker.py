@@ -43,7 +43,8 @@ class LaneTracker:
     """Finds the lane lines of each moment and follows them.
 
     With odometry each line is moved with the vehicle and joined with the new measurement by their covariances (a
-    Kalman filter on the coefficients); it is given out from its second frame on, and for `coast_m` after its last.
+    Kalman filter on the coefficients); a line that is new among known ones is given out from its second frame
+    on, a known one for `coast_m` after its last.
     Without odometry each frame stands alone, and only the ids are kept. Not thread-safe.
     """
 
@@ -76,7 +77,7 @@ class LaneTracker:
             self._tracks = [_Track(line, CONFIRM_HITS) for line in self._with_ids(lines)]
         else:
             self._advance(newest.stamp_ns, newest.odom_from_vehicle)
-            self._merge(lines)
+            self._merge(lines, first_hits=1 if self._tracks else CONFIRM_HITS)
         self._stamp_ns, self._pose = newest.stamp_ns, newest.odom_from_vehicle
         height = max(newest.vehicle_from_camera.translation_m[2], 0.1)
         given = [
@@ -97,7 +98,7 @@ class LaneTracker:
 
     def _with_ids(self, lines: list[LaneLine]) -> list[LaneLine]:
         """Give each line the id of the nearest line of the last frame, or a new one."""
-        partner = _match([t.line for t in self._tracks], lines)
+        partner = _match([t.line for t in self._tracks], lines, self._config.max_gap_m)
         result = []
         for i, line in enumerate(lines):
             known = partner.get(i)
@@ -120,12 +121,12 @@ class LaneTracker:
             track.line = _carry(track.line, motion)
             track.unseen_m += step
 
-    def _merge(self, lines: list[LaneLine]) -> None:
-        partner = _match([t.line for t in self._tracks], lines)
+    def _merge(self, lines: list[LaneLine], first_hits: int) -> None:
+        partner = _match([t.line for t in self._tracks], lines, self._config.max_gap_m)
         for i, line in enumerate(lines):
             known = partner.get(i)
             if known is None:
-                self._tracks.append(_Track(line._replace(id=self._next_id)))
+                self._tracks.append(_Track(line._replace(id=self._next_id), first_hits))
                 self._next_id += 1
                 continue
             track = self._tracks[known]
@@ -144,12 +145,14 @@ def _move(motion: Pose, x: Float64, y: Float64) -> Float64:
     return motion.transform(np.column_stack([x, y, np.zeros_like(x)]))[:, :2]
 
 
-def _match(known: list[LaneLine], new: list[LaneLine]) -> dict[int, int]:
-    """Pair new lines (keys) with known ones (values), closest pairs first."""
+def _match(known: list[LaneLine], new: list[LaneLine], max_gap_m: float) -> dict[int, int]:
+    """Pair new lines (keys) with known ones (values), closest pairs first; a junction between them keeps them apart."""
     pairs = []
     for i, line in enumerate(new):
         for j, other in enumerate(known):
             low, high = max(line.x_start_m, other.x_start_m), min(line.x_end_m, other.x_end_m)
+            if low - high > max_gap_m:
+                continue
             x = np.linspace(low, high, 5) if high > low else np.full(1, (low + high) / 2)
             pairs.append((float(np.abs(line.y_m(x) - other.y_m(x)).mean()), i, j))
     result: dict[int, int] = {}
@@ -161,9 +164,9 @@ def _match(known: list[LaneLine], new: list[LaneLine]) -> dict[int, int]:
 
 def _carry(line: LaneLine, motion: Pose) -> LaneLine:
     """Express a line in the new vehicle frame: its shape through points, its covariance through the shift along x."""
-    x = np.linspace(line.x_start_m, line.x_end_m, 12)
+    x = np.linspace(line.x_start_m, line.x_end_m, 12, dtype=np.float64)
     moved = _move(motion, x, line.y_m(x))
-    coefficients = np.polynomial.polynomial.polyfit(moved[:, 0], moved[:, 1], ORDER)
+    coefficients = np.asarray(np.polynomial.polynomial.polyfit(moved[:, 0], moved[:, 1], ORDER), np.float64)
     shift = _shift(-motion.translation_m[0])
     covariance = shift @ line.covariance @ shift.T * FORGET + np.diag(STEP_SIGMA**2)
     start, end = max(0.0, float(moved[0, 0])), max(0.0, float(moved[-1, 0]))
@@ -178,15 +181,13 @@ def _shift(dx_m: float) -> Float64:
 
 
 def _fuse(predicted: LaneLine, measured: LaneLine) -> LaneLine:
-    """Join two independent estimates of one line by their information."""
+    """Join two independent estimates of one line by their information; its range is what is seen now."""
     gain = np.linalg.solve((predicted.covariance + measured.covariance).T, predicted.covariance.T).T
     difference = measured.coefficients - predicted.coefficients
     return measured._replace(
         id=predicted.id,
         coefficients=predicted.coefficients + gain @ difference,
         covariance=(np.eye(ORDER + 1) - gain) @ predicted.covariance,
-        x_start_m=min(predicted.x_start_m, measured.x_start_m),
-        x_end_m=max(predicted.x_end_m, measured.x_end_m),
     )
 
 

@@ -27,12 +27,12 @@ class LaneConfig:
     min_confidence: float = 0.4  # a pixel below this is no marking
     min_painted_m: float = 2.5  # least length of paint along a line
     min_span_m: float = 5.0  # least distance from the first to the last paint of a line
-    max_gap_m: float = 14.0  # longest gap between dashes of one line
+    max_gap_m: float = 11.0  # longest gap between dashes of one line
     min_separation_m: float = 1.5  # two lines are at least this far apart
     min_lane_m: float = 2.3  # narrower is no ego lane
     max_lane_m: float = 5.5  # wider is no ego lane
     pitch_sigma_rad: float = 0.002  # uncertainty of the camera's pitch, part of the covariance
-    coast_m: float = 10.0  # with odometry: a line that is no longer seen is kept for this way
+    coast_m: float = 3.0  # with odometry: a line that is no longer seen is kept for this way
 
     def __post_init__(self) -> None:
         for name, low, high in (

@@ -87,11 +87,19 @@ class OnnxRuntimeEngine:
     """Runs a model with ONNX Runtime; see `seg_perception.engine.base.Engine`."""
 
     def __init__(
-        self, path: Path, *, max_batch: int = 1, device: str = 'auto', threads: int = 0, reason: str = ''
+        self,
+        path: Path,
+        *,
+        max_batch: int = 1,
+        device: str = 'auto',
+        threads: int = 0,
+        reason: str = '',
+        exact: bool = False,
     ) -> None:
         """Open `path`, or the sibling of it that suits the device (`seg_perception.engine.siblings`).
 
         Args:
+            exact: open `path` itself in any case.
             device: 'cpu', 'cuda', or 'auto' for CUDA when the provider works, else the CPU.
             threads: intra-op threads; 0 lets ONNX Runtime take one per core.
             reason: why this backend was taken, for `info`.
@@ -107,7 +115,7 @@ class OnnxRuntimeEngine:
                 'and auto, cpu or cuda'
             )
         self.max_batch = max_batch
-        self._session, self.spec, used = _open(path, device, threads)
+        self._session, self.spec, used = _open(path, device, threads, exact)
         self.info = EngineInfo('onnxruntime', used, self.spec.precision, self.spec.sha256[:12], reason)
         h, w = self.spec.input_height, self.spec.input_width
         self._input = np.zeros((max_batch, h, w, 3), np.uint8)
@@ -148,7 +156,7 @@ class OnnxRuntimeEngine:
         self._session = None
 
 
-def _open(path: Path, device: str, threads: int) -> tuple[ort.InferenceSession, ModelSpec, str]:
+def _open(path: Path, device: str, threads: int, exact: bool) -> tuple[ort.InferenceSession, ModelSpec, str]:
     """Return session, spec and the device that is used, 'cuda' or 'cpu'."""
     available = CUDA in ort.get_available_providers()
     if device == 'cuda' and not available:
@@ -156,7 +164,7 @@ def _open(path: Path, device: str, threads: int) -> tuple[ort.InferenceSession, 
             f'CUDA was asked for; ONNX Runtime here has {ort.get_available_providers()}; install onnxruntime-gpu'
         )
     if available and device != 'cpu':
-        file = siblings.for_onnxruntime(path, on_cpu=False)
+        file = path if exact else siblings.for_onnxruntime(path, on_cpu=False)
         data = read_model(file)
         try:
             session = _session(file, data, _options(threads), [CUDA, CPU])
@@ -168,7 +176,7 @@ def _open(path: Path, device: str, threads: int) -> tuple[ort.InferenceSession, 
         if device == 'cuda':
             raise EngineError(f'CUDA was asked for and ONNX Runtime cannot use it ({problem}); check CUDA and cuDNN')
         LOG.warning('ONNX Runtime cannot use CUDA, so the CPU runs %s: %s', path.name, problem)
-    file = siblings.for_onnxruntime(path, on_cpu=True)
+    file = path if exact else siblings.for_onnxruntime(path, on_cpu=True)
     data = read_model(file)
     session = _session(file, data, _options(threads), [CPU])
     return session, _spec(file, data, session), 'cpu'

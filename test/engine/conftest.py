@@ -20,7 +20,9 @@ from seg_perception.labels import DEFAULT_LABELS
 HEIGHT, WIDTH = 32, 48
 
 
-def tiny_model(path: Path, *, precision: str = 'fp32', extra: str = '', metadata: dict | None = None, flip: bool = False) -> Path:
+def tiny_model(
+    path: Path, *, precision: str = 'fp32', extra: str = '', metadata: dict | None = None, flip: bool = False
+) -> Path:
     """Write a model that labels each pixel with the class of the nearest palette colour, as FakeEngine does.
 
     Args:
@@ -64,7 +66,9 @@ def tiny_model(path: Path, *, precision: str = 'fp32', extra: str = '', metadata
     return write_graph(path, nodes, weights, {**facts, 'classes': DEFAULT_LABELS.to_dicts(), **(metadata or {})})
 
 
-def write_graph(path: Path, nodes: list, weights: dict, metadata: dict | None, size: tuple = ('N', HEIGHT, WIDTH)) -> Path:
+def write_graph(
+    path: Path, nodes: list, weights: dict, metadata: dict | None, size: tuple = ('N', HEIGHT, WIDTH)
+) -> Path:
     """Write nodes from `image` to `labels` and `confidence` as an ONNX file."""
     byte = TensorProto.UINT8
     graph = helper.make_graph(
@@ -91,6 +95,7 @@ class SimulatedGpu:
         self.fail_at = ''
         self.integrated = 0
         self.builds = 0
+        self.streams: dict[int, object] = {}
         self.live_engines = 0
         self.waits = 0
         self.wrong_labels = False
@@ -103,13 +108,21 @@ class SimulatedGpu:
         """Fail when this call was chosen to; refuse a thread without a context."""
         if self.fail_at == name:
             kind = self.driver.MemoryError if name in ('mem_alloc', 'pagelocked_empty') else self.driver.LogicError
-            raise kind(f'{name} failed: ' + ('out of memory' if kind is self.driver.MemoryError else 'unspecified launch failure'))
+            raise kind(
+                f'{name} failed: '
+                + ('out of memory' if kind is self.driver.MemoryError else 'unspecified launch failure')
+            )
         if name not in ('init', 'Device', 'retain', 'push', 'detach'):
             assert self.contexts.get(threading.get_ident()), f'{name} without a current context'
 
     def leaks(self) -> dict:
         """Return all that is still held; {} when nothing leaked."""
-        held = {'memory': len(self.memory), 'contexts': sum(self.contexts.values()), 'retained': self.retained, 'engines': self.live_engines}
+        held = {
+            'memory': len(self.memory),
+            'contexts': sum(self.contexts.values()),
+            'retained': self.retained,
+            'engines': self.live_engines,
+        }
         return {name: count for name, count in held.items() if count}
 
     def allocate(self, size: int) -> int:
@@ -175,12 +188,11 @@ class SimulatedGpu:
                 return Context()
 
         class Stream:
-            handle = 7
-
             def __init__(self) -> None:
                 gpu.call('Stream')
                 self.queue: list = []
-                gpu.stream = self
+                self.handle = 7 + len(gpu.streams)
+                gpu.streams[self.handle] = self
 
         class Event:
             def __init__(self, flags: int = 0) -> None:
@@ -220,7 +232,16 @@ class SimulatedGpu:
         cuda.device_attribute = types.SimpleNamespace(INTEGRATED='integrated')
         cuda.event_flags = types.SimpleNamespace(BLOCKING_SYNC=1)
         cuda.host_alloc_flags = types.SimpleNamespace(DEVICEMAP=2)
-        for thing in (Context, Device, Stream, Event, pagelocked_empty, mem_alloc, memcpy_htod_async, memcpy_dtoh_async):
+        for thing in (
+            Context,
+            Device,
+            Stream,
+            Event,
+            pagelocked_empty,
+            mem_alloc,
+            memcpy_htod_async,
+            memcpy_dtoh_async,
+        ):
             setattr(cuda, thing.__name__, thing)
         return cuda
 
@@ -231,8 +252,18 @@ def _tensorrt(gpu: SimulatedGpu) -> types.ModuleType:
 
     trt = types.ModuleType('tensorrt')
     trt.__version__ = '10.3.0'
-    for name in ('ILogger', 'IProgressMonitor', 'NetworkDefinitionCreationFlag', 'ProfilingVerbosity', 'MemoryPoolType',
-                 'DeviceType', 'BuilderFlag', 'LayerInformationFormat', 'ComputeCapability', 'CudaGraphStrategy'):
+    for name in (
+        'ILogger',
+        'IProgressMonitor',
+        'NetworkDefinitionCreationFlag',
+        'ProfilingVerbosity',
+        'MemoryPoolType',
+        'DeviceType',
+        'BuilderFlag',
+        'LayerInformationFormat',
+        'ComputeCapability',
+        'CudaGraphStrategy',
+    ):
         setattr(trt, name, getattr(real, name))
 
     class OnnxParser:
@@ -270,16 +301,17 @@ def _tensorrt(gpu: SimulatedGpu) -> types.ModuleType:
             return gpu.fail_at != 'set_input_shape'
 
         def execute_async_v3(self, handle: int) -> bool:
-            assert handle == 7
             if gpu.fail_at == 'execute':
                 return False
-            gpu.stream.queue.append(self.execute)
+            gpu.streams[handle].queue.append(self.execute)
             return True
 
         def execute(self) -> None:
             size = int(np.prod(self.shape))
             image = gpu.memory[self.addresses['image']][:size].reshape(self.shape)
-            outputs = dict(zip(('labels', 'confidence'), self.session.run(['labels', 'confidence'], {'image': image}), strict=True))
+            outputs = dict(
+                zip(('labels', 'confidence'), self.session.run(['labels', 'confidence'], {'image': image}), strict=True)
+            )
             if gpu.wrong_labels:
                 outputs['labels'] = (outputs['labels'] + 1) % len(DEFAULT_LABELS)
             for name, value in outputs.items():

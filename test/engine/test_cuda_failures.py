@@ -85,7 +85,7 @@ def test_infer_waits_for_the_labels(gpu: Any, tiny: Path) -> None:
     waits = gpu.waits
     engine.infer(1)
     assert gpu.waits == waits + 1
-    assert gpu.stream.queue == []
+    assert all(stream.queue == [] for stream in gpu.streams.values())
     engine.close()
 
 

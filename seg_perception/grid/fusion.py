@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,13 +12,15 @@ import numpy.typing as npt
 from seg_perception.camera import Pose
 from seg_perception.errors import CameraError
 from seg_perception.grid.config import GridConfig
-from seg_perception.grid.evidence import MAX_LOG_ODDS, SOLID, PixelEvidence
+from seg_perception.grid.evidence import SOLID, PixelEvidence
 from seg_perception.grid.types import FREE, OCCUPIED, UNKNOWN, Observation, OccupancyGrid
-from seg_perception.grid.visibility import PolarView, polar_view, visible_codes
+from seg_perception.grid.visibility import FAR_OUT, PolarView, polar_view, visible_codes
 from seg_perception.labels import LabelMap
 
 TIME_JUMP_NS = 1_000_000_000
 """Stamps that go back further than this come from another recording; less is cameras out of step."""
+
+MEMORY = 2.5
 
 Odds = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
@@ -101,11 +102,9 @@ class GridMapper:
             raise CameraError(f'camera {o.camera!r}: {error}') from error
 
     def _look(self, o: Observation, view: PolarView) -> Codes:
-        """Codes of one image on the vehicle window."""
+        """Polar codes of one image."""
         rows = slice(view.first_row, view.last_row + 1)
-        polar = visible_codes(view, self._pixels.codes(o.labels[rows], o.confidence[rows]))
-        cells = cv2.remap(polar, view.cell_map, None, cv2.INTER_NEAREST, None, cv2.BORDER_CONSTANT, 0)
-        return np.asarray(cells, np.uint8)
+        return visible_codes(view, self._pixels.codes(o.labels[rows], o.confidence[rows]))
 
     def _weigh(self, codes: Codes, weight: Odds) -> Odds:
         odds: Odds = np.take(self._pixels.log_odds, codes)
@@ -148,14 +147,17 @@ class GridMapper:
         turned = []
         for o, view, codes in zip(observations, views, seen, strict=True):
             matrix = self._vehicle_cell_from_odom_cell(o)
-            moved, weight = (_warp(image, matrix) for image in (codes, view.weight))
+            # The way from cell to polar sample is smooth, so turning it loses nothing; turning cells would round twice.
+            field = _warp(view.cell_field, matrix, cv2.INTER_LINEAR, FAR_OUT)
+            weight = _warp(view.weight, matrix, cv2.INTER_NEAREST, 0.0)
+            moved = np.asarray(cv2.remap(codes, field, None, cv2.INTER_NEAREST, None, cv2.BORDER_CONSTANT, 0), np.uint8)
             np.minimum(self._odds, 0, out=self._odds, where=moved > SOLID)
             age_s = (stamp_ns - o.stamp_ns) * 1e-9
             weight *= 0.5 ** (age_s / self._config.half_life_s)
             turned.append(self._weigh(moved, weight))
         for evidence in turned:
             self._odds += evidence
-        np.clip(self._odds, -MAX_LOG_ODDS, MAX_LOG_ODDS, out=self._odds)
+        np.clip(self._odds, -MEMORY, MEMORY, out=self._odds)
 
     def _vehicle_cell_from_odom_cell(self, o: Observation) -> npt.NDArray[np.float64]:
         """The 2x3 matrix from (column, row) of the odom window to (column, row) of the vehicle window."""
@@ -178,7 +180,8 @@ class GridMapper:
         self, observations: Sequence[Observation], views: Sequence[PolarView], seen: Sequence[Codes], stamp_ns: int
     ) -> None:
         for o, view, codes in zip(observations, views, seen, strict=True):
-            self._held[o.camera] = (o.stamp_ns, self._weigh(codes, view.weight))
+            cells = cv2.remap(codes, view.cell_map, None, cv2.INTER_NEAREST, None, cv2.BORDER_CONSTANT, 0)
+            self._held[o.camera] = (o.stamp_ns, self._weigh(np.asarray(cells, np.uint8), view.weight))
         limit = stamp_ns - round(self._config.hold_s * 1e9)
         self._held = {name: held for name, held in self._held.items() if held[0] >= limit}
         self._odds.fill(0)
@@ -228,7 +231,8 @@ class GridMapper:
         return float(x[stop] - step / 2) if stop < len(x) else float(config.x_max_m)
 
 
-def _warp(image: npt.NDArray[Any], matrix: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
-    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+def _warp(image: Odds, matrix: npt.NDArray[np.float64], interpolation: int, outside: float) -> Odds:
+    flags = interpolation | cv2.WARP_INVERSE_MAP
     size = (image.shape[1], image.shape[0])
-    return np.asarray(cv2.warpAffine(image, matrix, size, None, flags, cv2.BORDER_CONSTANT, 0))
+    border = (outside,) * 4
+    return np.asarray(cv2.warpAffine(image, matrix, size, None, flags, cv2.BORDER_CONSTANT, border), np.float32)

@@ -153,13 +153,14 @@ def in_vehicle_frame(grid: OccupancyGrid, odom_from_vehicle: Pose, window: Windo
 
 
 def measured_ranges(
-    grid: OccupancyGrid, odom_from_vehicle: Pose, eye_m: tuple[float, float], bearings_rad: Float
+    grid: OccupancyGrid, odom_from_vehicle: Pose, eye_m: tuple[float, float], bearings_rad: Float, near_m: Float
 ) -> Float:
     """Range from below the camera to the first occupied cell along each bearing; infinite where there is none.
 
     Args:
         eye_m: the point below the camera, vehicle frame.
         bearings_rad: [N] in the vehicle frame.
+        near_m: [N] range at which the picture begins; what the grid remembers nearer than that is left out.
     """
     limit = BANDS_M[-1][1] + 5.0
     steps = np.arange(0.0, limit, MARCH_STEP_M)
@@ -168,7 +169,7 @@ def measured_ranges(
     if grid.frame == 'odom':
         points = odom_from_vehicle.transform(np.column_stack([points, np.zeros(len(points))]))[:, :2]
     values = _look_up(grid, points)
-    occupied = values.reshape(len(bearings_rad), len(steps)) == OCCUPIED
+    occupied = (values.reshape(len(bearings_rad), len(steps)) == OCCUPIED) & (steps >= near_m[:, None] - MARCH_STEP_M)
     return np.where(occupied.any(axis=1), steps[occupied.argmax(axis=1)], np.inf)
 
 

@@ -142,4 +142,4 @@ class TrialRunner:
         for scorer, grid in ((self.single, outcome.single), (self.fused, outcome.fused)):
             cells = in_vehicle_frame(grid, outcome.odom_from_vehicle, self._window)
             scorer.add_cells(cells, outcome.truth, eye)
-            scorer.add_ranges(measured_ranges(grid, outcome.odom_from_vehicle, eye, bearings), first)
+            scorer.add_ranges(measured_ranges(grid, outcome.odom_from_vehicle, eye, bearings, first.near_m), first)

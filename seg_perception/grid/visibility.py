@@ -21,6 +21,7 @@ from seg_perception.grid.config import GridConfig
 from seg_perception.grid.evidence import HIDDEN, SOLID
 
 MIN_HEIGHT_M = 0.05
+FAR_OUT = -1e4
 Float = npt.NDArray[np.float64]
 
 
@@ -36,8 +37,8 @@ class PolarView(NamedTuple):
     band_end: npt.NDArray[np.intp]  # [R + 1] index one past an obstacle whose contact is at a range index
     guard: int  # ranges that half a pixel row spans at most
     cell_map: npt.NDArray[np.int16]  # [rows, columns, 2] nearest (bearing, range) of each cell of the vehicle window
+    cell_field: npt.NDArray[np.float32]  # [rows, columns, 2] the same before rounding; FAR_OUT outside the view
     weight: npt.NDArray[np.float32]  # [rows, columns] 0..1, falls with the range error that pitch uncertainty causes
-    foot_m: tuple[float, float]  # below the camera, vehicle frame
 
 
 @lru_cache(maxsize=32)
@@ -66,14 +67,15 @@ def polar_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarView
     pixel_map[..., 0][valid] = u[valid].round()
     pixel_map[..., 1][valid] = v[valid].round() - first_row
     nearest = np.where(valid.any(axis=0), valid.argmax(axis=0), len(ranges))
-    cell_map, weight = _cells(pose, config, ranges, bearings, height)
+    cell_map, cell_field, weight = _cells(pose, config, ranges, bearings, height)
     # Half a pixel from the last free pixel's centre to the contact, half a range from a cell to its nearest range.
     half_pixel_m = np.where(valid, (np.abs(du) + np.abs(dv)) / (2 * np.maximum(spacing, 1e-9) ** 2), 0.0).max(axis=1)
     guard = int(np.ceil((half_pixel_m[:-1] / np.diff(ranges)).max() + 0.5 - 1e-3))
     band_end = np.append(np.searchsorted(ranges, ranges + config.obstacle_depth_m), len(ranges))
     band_end = np.maximum(band_end, np.minimum(np.arange(len(ranges) + 1) + 1, len(ranges)))
-    foot = (pose.translation_m[0], pose.translation_m[1])
-    return PolarView(ranges, bearings, pixel_map, first_row, last_row, nearest, band_end, guard, cell_map, weight, foot)
+    return PolarView(
+        ranges, bearings, pixel_map, first_row, last_row, nearest, band_end, guard, cell_map, cell_field, weight
+    )
 
 
 def _no_ground(pose: Pose) -> CameraError:
@@ -133,20 +135,19 @@ def _project(
 
 def _cells(
     pose: Pose, config: GridConfig, ranges: Float, bearings: Float, height: float
-) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float32]]:
-    """Nearest polar sample of every cell centre, and the weight of its evidence."""
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Polar sample of every cell centre, rounded and not, and the weight of its evidence."""
     x = config.x_min_m + (np.arange(config.columns) + 0.5) * config.resolution_m - pose.translation_m[0]
     y = config.y_min_m + (np.arange(config.rows) + 0.5) * config.resolution_m - pose.translation_m[1]
     cell_range = np.hypot(x, y[:, None])
     step = bearings[1] - bearings[0]
-    column = np.mod(np.arctan2(y[:, None], x) - bearings[0] + step / 2, 2 * math.pi) / step
+    turn = np.mod(np.arctan2(y[:, None], x) - bearings[0] + step / 2, 2 * math.pi) / step - 0.5
     row = np.interp(cell_range, ranges, np.arange(len(ranges)), left=-1, right=-1)
-    cell_map = np.full((config.rows, config.columns, 2), -1, np.int16)
-    inside = (row >= 0) & (column < len(bearings))
-    cell_map[..., 0][inside] = np.floor(column[inside])
-    cell_map[..., 1][inside] = np.rint(row[inside])
+    field = np.stack([turn, row], axis=-1).astype(np.float32)
+    field[(row < 0) | (turn > len(bearings) - 0.5)] = FAR_OUT
+    cell_map = np.maximum(np.rint(field), -1).astype(np.int16)
     range_sigma = config.pitch_sigma_rad * (cell_range**2 + height**2) / height
-    return cell_map, (1 / np.hypot(1.0, range_sigma)).astype(np.float32)
+    return cell_map, field, (1 / np.hypot(1.0, range_sigma)).astype(np.float32)
 
 
 def visible_codes(view: PolarView, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

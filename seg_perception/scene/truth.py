@@ -52,6 +52,7 @@ class FirstObstacles(NamedTuple):
     edge_m: Float  # [N] to the first ground that is not drivable, or the first solid
     solid_seen: Bool  # [N] the camera's picture holds the point at solid_m
     edge_seen: Bool
+    near_m: Float  # [N] where the ground along the bearing enters the picture; infinite where it does not
 
 
 class World(NamedTuple):
@@ -104,8 +105,10 @@ def first_obstacles(world: World, mounting: Mounting, bearings_rad: Float, limit
     flat = np.where(closed.any(axis=1), steps[closed.argmax(axis=1)], np.inf)
     edge = np.minimum(flat, solid)
     solid[solid > limit_m] = np.inf
+    held = _project(mounting, points.reshape(-1, 2)).reshape(closed.shape)
+    near = np.where(held.any(axis=1), steps[held.argmax(axis=1)], np.inf)
     return FirstObstacles(
-        solid, edge, _in_picture(mounting, eye, direction, solid), _in_picture(mounting, eye, direction, edge)
+        solid, edge, _in_picture(mounting, eye, direction, solid), _in_picture(mounting, eye, direction, edge), near
     )
 
 

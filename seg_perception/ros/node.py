@@ -56,13 +56,6 @@ class PerceptionNode(LifecycleNode):
         self.create_service(Trigger, '~/reset_grid', self._on_reset_grid)
         self.add_on_set_parameters_callback(self._on_parameters)
 
-    @property
-    def processor(self) -> Processor:
-        """What the worker runs on a configured node."""
-        assert self._worker is not None
-        assert self._worker.processor is not None
-        return self._worker.processor
-
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the engine and create subscriptions and publishers."""
         self.failure = None

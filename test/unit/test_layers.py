@@ -5,8 +5,35 @@ import sys
 
 import pytest
 
-FORBIDDEN = ('rclpy', 'tensorrt', 'tensorrt_rtx_bindings', 'pycuda', 'onnxruntime', 'onnx', 'torch', 'rosbags', 'sensor_msgs')
-CORE = ('errors', 'labels', 'camera', 'frames', 'model', 'postprocess', 'draw', 'grid', 'metrics', 'scene', 'pipeline', 'engine', 'engine.base', 'engine.fake', 'paths', 'cli')
+FORBIDDEN = (
+    'rclpy',
+    'tensorrt',
+    'tensorrt_rtx_bindings',
+    'pycuda',
+    'onnxruntime',
+    'onnx',
+    'torch',
+    'rosbags',
+    'sensor_msgs',
+)
+CORE = (
+    'errors',
+    'labels',
+    'camera',
+    'frames',
+    'model',
+    'postprocess',
+    'draw',
+    'grid',
+    'metrics',
+    'scene',
+    'pipeline',
+    'engine',
+    'engine.base',
+    'engine.fake',
+    'paths',
+    'cli',
+)
 
 
 @pytest.mark.parametrize('module', CORE)

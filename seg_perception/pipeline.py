@@ -15,6 +15,7 @@ from seg_perception.engine.base import Engine
 from seg_perception.errors import CameraError
 from seg_perception.frames import Image, to_network
 from seg_perception.grid import GridConfig, GridMapper, Observation, OccupancyGrid
+from seg_perception.postprocess import RegionConfig, clean_labels
 
 
 class Frame(NamedTuple):
@@ -64,6 +65,7 @@ class PipelineConfig:
     """What the pipeline needs to know besides the model."""
 
     grid: GridConfig = field(default_factory=GridConfig)
+    regions: RegionConfig = field(default_factory=RegionConfig)
 
 
 class Pipeline:
@@ -71,6 +73,7 @@ class Pipeline:
 
     def __init__(self, config: PipelineConfig, engine: Engine) -> None:
         self.engine = engine
+        self._regions = config.regions
         self._network_models: dict[CameraModel, CameraModel] = {}
         self.mapper = GridMapper(config.grid, engine.spec.labels, engine.spec.class_precision)
 
@@ -107,6 +110,8 @@ class Pipeline:
             model = self._network_model(frame)
         except CameraError as error:
             problem = error
+        pose, classes = frame.vehicle_from_camera, self.engine.spec.labels
+        labels = clean_labels(labels, classes, self._regions, model, pose).labels
         return CameraResult(
             frame.camera,
             frame.stamp_ns,

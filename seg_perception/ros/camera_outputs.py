@@ -14,6 +14,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from seg_perception import draw
 from seg_perception.camera import CameraModel
 from seg_perception.frames import labels_to_size
+from seg_perception.grid import Observation
 from seg_perception.labels import LabelMap, Role
 from seg_perception.pipeline import CameraResult, Frame
 from seg_perception.ros import convert
@@ -39,6 +40,16 @@ class Processed(NamedTuple):
     """The image message; its header is that of all outputs."""
     info: CameraInfo | None
     """The calibration that belongs to the image."""
+
+
+def observation(item: Processed) -> Observation:
+    """Return the grid's view of a processed camera that has calibration and pose."""
+    r = item.result
+    assert r.camera_model is not None
+    assert r.vehicle_from_camera is not None
+    return Observation(
+        r.camera, r.stamp_ns, r.labels, r.confidence, r.camera_model, r.vehicle_from_camera, r.odom_from_vehicle
+    )
 
 
 class CameraOutputs:

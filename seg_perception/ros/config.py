@@ -10,6 +10,7 @@ from typing import Any
 from seg_perception.engine import BACKENDS
 from seg_perception.errors import ConfigError
 from seg_perception.grid import GridConfig
+from seg_perception.postprocess import ContourConfig, LaneConfig, RegionConfig
 
 ODOMETRY = ('topic', 'tf', 'off')
 SIZES = ('network', 'camera')
@@ -101,6 +102,9 @@ class NodeConfig:
     overlay_alpha: float = option(0.5, 'Weight of the class colours in the overlay.', low=0.0, high=1.0, live=True)
     diagnostics_period_s: float = option(1.0, 'Time between messages on /diagnostics.', low=0.1, high=60.0)
     grid: GridConfig = field(default_factory=GridConfig)
+    regions: RegionConfig = field(default_factory=RegionConfig)
+    contours: ContourConfig = field(default_factory=ContourConfig)
+    lanes: LaneConfig = field(default_factory=LaneConfig)
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -12,11 +12,12 @@ from nav_msgs.msg import OccupancyGrid as GridMessage
 from sensor_msgs.msg import PointCloud2
 
 from seg_perception.errors import CameraError
-from seg_perception.grid import GroundPoints, Observation, OccupancyGrid, ground_points
+from seg_perception.grid import GroundPoints, OccupancyGrid, ground_points
 from seg_perception.labels import LabelMap
 from seg_perception.ros import convert
-from seg_perception.ros.camera_outputs import LATCHED, RELIABLE, CameraOutputs, Processed
+from seg_perception.ros.camera_outputs import LATCHED, RELIABLE, CameraOutputs, Processed, observation
 from seg_perception.ros.config import NodeConfig
+from seg_perception.ros.markers import MarkersOutput
 
 
 class VehicleOutput(Protocol):
@@ -75,17 +76,7 @@ class PointsOutput:
         self._node.destroy_lifecycle_publisher(self._publisher)
 
 
-VEHICLE_OUTPUTS: list[type[VehicleOutput]] = [PointsOutput]
-
-
-def observation(item: Processed) -> Observation:
-    """Return the grid's view of a processed camera that has calibration and pose."""
-    r = item.result
-    assert r.camera_model is not None
-    assert r.vehicle_from_camera is not None
-    return Observation(
-        r.camera, r.stamp_ns, r.labels, r.confidence, r.camera_model, r.vehicle_from_camera, r.odom_from_vehicle
-    )
+VEHICLE_OUTPUTS: list[type[VehicleOutput]] = [PointsOutput, MarkersOutput]
 
 
 class GridOutput:

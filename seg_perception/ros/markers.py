@@ -1,0 +1,152 @@
+"""`~/markers` and `~/lanes/left`, `~/lanes/right`: lane lines, the road's boundary and obstacles as things."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from builtin_interfaces.msg import Duration
+from geometry_msgs.msg import Point, PoseStamped
+from nav_msgs.msg import Path
+from std_msgs.msg import ColorRGBA, Header
+from visualization_msgs.msg import Marker, MarkerArray
+
+from seg_perception.grid import Observation
+from seg_perception.labels import LabelMap
+from seg_perception.postprocess import (
+    LaneLine,
+    Lanes,
+    LaneTracker,
+    drivable_outlines,
+    ego_road,
+    obstacle_footprints,
+)
+from seg_perception.ros.camera_outputs import RELIABLE, Processed, observation
+from seg_perception.ros.config import NodeConfig
+
+EGO = ColorRGBA(r=1.0, g=0.85, b=0.1, a=1.0)
+LINE = ColorRGBA(r=0.95, g=0.95, b=0.95, a=0.9)
+ROAD = ColorRGBA(r=0.1, g=0.75, b=0.3, a=0.9)
+OBSTACLE = ColorRGBA(r=0.9, g=0.1, b=0.1, a=1.0)
+
+
+class Shape(NamedTuple):
+    """One marker before it is a message."""
+
+    namespace: str
+    id: int
+    """Stable for a lane line; a place in the list of its namespace for the rest."""
+    points_m: npt.NDArray[np.float64]
+    """[N, 2] polyline on the ground, vehicle frame."""
+    width_m: float
+    color: ColorRGBA
+
+
+class MarkersOutput:
+    """Things on the ground in base_frame; computed only while somebody listens to one of the topics."""
+
+    def __init__(self, node: Any, config: NodeConfig, labels: LabelMap) -> None:
+        self._node, self._config, self._labels = node, config, labels
+        self._tracker = LaneTracker(config.lanes, labels)
+        self._markers = node.create_lifecycle_publisher(MarkerArray, '~/markers', RELIABLE)
+        self._paths = {
+            side: node.create_lifecycle_publisher(Path, f'~/lanes/{side}', RELIABLE) for side in ('left', 'right')
+        }
+        self._shown: set[tuple[str, int]] = set()
+        self._lanes: Lanes | None = None
+
+    def wanted(self) -> bool:
+        """Say whether anybody listens."""
+        return any(p.get_subscription_count() for p in (self._markers, *self._paths.values()))
+
+    def publish(self, items: Sequence[Processed]) -> None:
+        """Publish the things of one run, stamped as its newest image."""
+        ground_z_m = self._config.grid.ground_z_m
+        observations = [_above_ground(observation(item), ground_z_m) for item in items]
+        self._lanes = self._tracker.update(observations)
+        newest = max(items, key=lambda i: i.result.stamp_ns)
+        header = Header(stamp=newest.message.header.stamp, frame_id=self._config.base_frame)
+        if self._markers.get_subscription_count():
+            shapes = [*lane_shapes(self._lanes), *self._region_shapes(observations)]
+            lifetime_s = self._config.image_timeout_s
+            self._markers.publish(marker_array(shapes, self._shown, header, ground_z_m, lifetime_s))
+            self._shown = {(s.namespace, s.id) for s in shapes}
+        for side, line in (('left', self._lanes.ego_left), ('right', self._lanes.ego_right)):
+            if self._paths[side].get_subscription_count():
+                self._paths[side].publish(lane_path(line, header, ground_z_m))
+
+    def _region_shapes(self, observations: Sequence[Observation]) -> Iterator[Shape]:
+        contours = self._config.contours
+        for o in observations:
+            geometry = (o.camera_model, o.vehicle_from_camera)
+            outlines = drivable_outlines(ego_road(o.labels, self._labels, *geometry), contours, *geometry)
+            rings = [r for outline in outlines for r in (outline.ring_m, *(outline.holes_m or ())) if r is not None]
+            for i, ring in enumerate(rings):
+                yield Shape(f'road/{o.camera}', i, np.vstack([ring, ring[:1]]), 0.1, ROAD)
+            for i, footprint in enumerate(obstacle_footprints(o.labels, self._labels, contours, *geometry)):
+                yield Shape(f'obstacles/{o.camera}', i, footprint.contact_m, 0.25, OBSTACLE)
+
+    def values(self) -> dict[str, str]:
+        """Return the vehicle's place in its lane; `unknown` where no lane is seen, nothing while nobody listens."""
+        if self._lanes is None:
+            return {}
+        keys = ('offset_m', 'heading_rad', 'curvature_1pm', 'width_m')
+        known = {k: getattr(self._lanes, k) for k in keys}
+        return {f'lane_{k}': 'unknown' if v is None else f'{v:.4f}' for k, v in known.items()}
+
+    def close(self) -> None:
+        """Destroy the publishers."""
+        for publisher in (self._markers, *self._paths.values()):
+            self._node.destroy_lifecycle_publisher(publisher)
+
+
+def _above_ground(o: Observation, ground_z_m: float) -> Observation:
+    """Express the camera's pose in a vehicle frame whose z = 0 is the ground."""
+    if ground_z_m == 0.0:
+        return o
+    x, y, z = o.vehicle_from_camera.translation_m
+    return o._replace(vehicle_from_camera=replace(o.vehicle_from_camera, translation_m=(x, y, z - ground_z_m)))
+
+
+def lane_shapes(lanes: Lanes) -> Iterator[Shape]:
+    """Yield one shape per lane line; those of the vehicle's own lane stand out."""
+    ego = {line.id for line in (lanes.ego_left, lanes.ego_right) if line is not None}
+    for line in lanes.lines:
+        yield Shape('lane_lines', line.id, line.points_m(), 0.15, EGO if line.id in ego else LINE)
+
+
+def marker_array(
+    shapes: Sequence[Shape], shown: set[tuple[str, int]], header: Header, ground_z_m: float, lifetime_s: float
+) -> MarkerArray:
+    """Return markers for `shapes`, and deletions of those in `shown` (namespace, id) that are there no more."""
+    seconds = math.floor(lifetime_s)
+    lifetime = Duration(sec=seconds, nanosec=round((lifetime_s - seconds) * 1e9))
+    array = MarkerArray()
+    for namespace, number in sorted(shown - {(s.namespace, s.id) for s in shapes}):
+        array.markers.append(Marker(header=header, ns=namespace, id=number, action=Marker.DELETE))
+    for s in shapes:
+        marker = Marker(header=header, ns=s.namespace, id=s.id, type=Marker.LINE_STRIP, action=Marker.ADD)
+        marker.pose.orientation.w = 1.0
+        marker.scale.x, marker.color, marker.lifetime = s.width_m, s.color, lifetime
+        marker.points = [Point(x=x, y=y, z=ground_z_m) for x, y in s.points_m.tolist()]
+        array.markers.append(marker)
+    return array
+
+
+def lane_path(line: LaneLine | None, header: Header, ground_z_m: float) -> Path:
+    """Return one boundary of the ego lane, a pose per metre along it; empty when it is not seen."""
+    path = Path(header=header)
+    if line is None:
+        return path
+    points = line.points_m()
+    slope = np.polynomial.polynomial.polyval(points[:, 0], np.polynomial.polynomial.polyder(line.coefficients))
+    for (x, y), yaw in zip(points.tolist(), np.arctan(slope).tolist(), strict=True):
+        pose = PoseStamped(header=header)
+        pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = x, y, ground_z_m
+        pose.pose.orientation.z, pose.pose.orientation.w = math.sin(yaw / 2), math.cos(yaw / 2)
+        path.poses.append(pose)
+    return path

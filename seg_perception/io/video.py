@@ -16,6 +16,9 @@ from seg_perception.frames import from_array
 from seg_perception.io.recording import FIRST_STAMP_NS, RecordedFrame, RecordingOptions, TimedMessage
 from seg_perception.io.still_camera import as_messages, calibration_of, image_topic
 
+CLOCK_HZ = 90_000
+"""Ticks per second of the videos written."""
+
 
 class VideoRecording:
     """A video file; stamps are its own presentation times. See `seg_perception.io.recording.Recording`."""
@@ -84,7 +87,7 @@ class VideoWriter:
     """
 
     def __init__(
-        self, path: Path, fps: float, size: tuple[int, int], *, crf: int = 24, preset: str = 'veryfast'
+        self, path: Path, fps: float, size: tuple[int, int], *, crf: int = 24, preset: str = 'ultrafast'
     ) -> None:
         """Open `path` (.mp4) for frames of `size` (width, height), both rounded down to even numbers.
 
@@ -101,13 +104,16 @@ class VideoWriter:
             self._container = av.open(str(path), 'w', format='mp4', options={'movflags': '+faststart'})
             stream = self._container.add_stream('libx264', rate=Fraction(fps).limit_denominator(1000))
             stream.width, stream.height, stream.pix_fmt = width, height, 'yuv420p'
+            stream.codec_context.time_base = Fraction(1, CLOCK_HZ)
+            self._frame_ticks = max(1, round(CLOCK_HZ / fps))
+            self._next_tick = 0
             stream.options = {'crf': str(crf), 'preset': preset, 'threads': '1'}
             self._stream = stream
         except (av.FFmpegError, OSError) as error:
             raise _unwritable(path, error) from error
 
-    def write(self, rgb: npt.NDArray[np.uint8]) -> None:
-        """Append one frame, uint8 [H, W, 3] RGB.
+    def write(self, rgb: npt.NDArray[np.uint8], time_s: float | None = None) -> None:
+        """Append one frame, uint8 [H, W, 3] RGB, shown at `time_s` after the start; None: one frame after the last.
 
         Raises:
             RecordingError: the disk is full or the file is gone; or the frame is of another size.
@@ -116,6 +122,9 @@ class VideoWriter:
         if rgb.shape[0] < height or rgb.shape[1] < width or rgb.shape[0] > height + 1 or rgb.shape[1] > width + 1:
             raise RecordingError(f'{self._path}: frame of {rgb.shape[1]}x{rgb.shape[0]} in a video of {width}x{height}')
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb[:height, :width]), format='rgb24')
+        frame.pts = self._next_tick if time_s is None else max(self._next_tick, round(time_s * CLOCK_HZ))
+        frame.time_base = Fraction(1, CLOCK_HZ)
+        self._next_tick = frame.pts + (self._frame_ticks if time_s is None else 1)
         try:
             self._container.mux(self._stream.encode(frame))
         except (av.FFmpegError, OSError) as error:

@@ -1,0 +1,1 @@
+"""Recordings through the pipeline without ROS: labelled bags, videos, reports, comparisons."""

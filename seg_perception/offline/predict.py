@@ -1,0 +1,92 @@
+"""The first half of offline processing: frames decoded in one thread, the network in another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from seg_perception.engine.base import Engine, Prediction
+from seg_perception.frames import Image, to_network
+from seg_perception.io.prefetch import Prefetch
+from seg_perception.io.recording import RecordedFrame, Recording
+from seg_perception.offline.stored import Predicted
+
+AHEAD = 4
+"""Batches decoded before the network takes them."""
+
+UInt8 = npt.NDArray[np.uint8]
+
+
+class Earlier(Protocol):
+    """Predictions of an interrupted run."""
+
+    def take(self, frames: Sequence[RecordedFrame]) -> Prediction | None:
+        """Return those of the next frames; None when the run had not come that far."""
+
+
+class _Prepared(NamedTuple):
+    frames: list[RecordedFrame]
+    inputs: list[UInt8]
+    read_s: float
+
+
+def predict(recording: Recording, engine: Engine, earlier: Earlier | None = None) -> Iterator[list[Predicted]]:
+    """Yield every frame with its prediction; images of one stamp come together, at most `engine.max_batch`.
+
+    The network runs in the calling thread, decoding and resizing in another.
+
+    Raises:
+        EngineError: the engine failed.
+        RecordingError: the recording failed.
+    """
+    shape = (engine.spec.input_height, engine.spec.input_width, 3)
+    with Prefetch(_prepared(recording, shape, engine.max_batch), AHEAD) as batches:
+        for batch in batches:
+            start = time.perf_counter()
+            stored = earlier.take(batch.frames) if earlier else None
+            if stored is None:
+                earlier = None
+                labels, confidence = _infer(engine, batch.inputs)
+            else:
+                labels, confidence = stored
+            share_ms = 0.0 if stored else (time.perf_counter() - start) * 1e3 / len(batch.frames)
+            yield [
+                Predicted(frame, rgb, labels[i].copy(), confidence[i].copy(), share_ms, batch.read_s)
+                for i, (frame, rgb) in enumerate(zip(batch.frames, batch.inputs, strict=True))
+            ]
+
+
+def _infer(engine: Engine, inputs: list[UInt8]) -> Prediction:
+    for memory, rgb in zip(engine.input(len(inputs)), inputs, strict=True):
+        np.copyto(memory, rgb)
+    return engine.infer(len(inputs))
+
+
+def _prepared(recording: Recording, shape: tuple[int, int, int], max_batch: int) -> Iterator[_Prepared]:
+    frames: list[RecordedFrame] = []
+    inputs: list[UInt8] = []
+    for frame in recording.frames():
+        if frames and (frame.stamp_ns != frames[0].stamp_ns or len(frames) == max_batch):
+            yield _Prepared(frames, inputs, time.perf_counter())
+            frames, inputs = [], []
+        rgb = np.empty(shape, np.uint8)
+        to_network(frame.image, rgb)
+        frames.append(_shrunk(frame, rgb))
+        inputs.append(rgb)
+    if frames:
+        yield _Prepared(frames, inputs, time.perf_counter())
+
+
+def _shrunk(frame: RecordedFrame, rgb: UInt8) -> RecordedFrame:
+    """Let the frame carry the network's input in place of the big image; a calibration of another size stays seen."""
+    camera, height, width = frame.camera_model, rgb.shape[0], rgb.shape[1]
+    if camera is not None and (camera.width, camera.height) != (frame.image.width, frame.image.height):
+        return frame
+    return frame._replace(
+        image=Image(rgb, 'rgb8', width, height),
+        camera_model=camera.resized(width, height) if camera else None,
+    )

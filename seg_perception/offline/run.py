@@ -1,0 +1,242 @@
+"""One recording through the pipeline: read, network, grid and bag, video; each in its own thread, in order."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seg_perception import draw
+from seg_perception.engine.base import Engine
+from seg_perception.errors import RecordingError, SegPerceptionError
+from seg_perception.grid import OccupancyGrid
+from seg_perception.io.bag_writer import BagWriter
+from seg_perception.io.recording import Recording
+from seg_perception.offline import run_folder, statistics
+from seg_perception.offline.earlier import EarlierRun
+from seg_perception.offline.output_messages import LATCHED, OutputMessages
+from seg_perception.offline.predict import predict
+from seg_perception.offline.report import write_report
+from seg_perception.offline.run_folder import RunFolder
+from seg_perception.offline.sink import Sink
+from seg_perception.offline.statistics import FrameFigures, LeastCertain
+from seg_perception.offline.stored import Predicted, StoredEngine
+from seg_perception.offline.video_picture import RunVideo
+from seg_perception.pipeline import Frame, Pipeline, PipelineConfig, Result
+
+AHEAD = 4
+"""Batches that wait for a stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """What to make of a recording."""
+
+    pipeline: PipelineConfig = field(default_factory=PipelineConfig)
+    vehicle_frame: str = 'base_link'
+    odom_frame: str = 'odom'
+    points: bool = False
+    """Write the labelled ground points too; they are some 1.5 MB a frame."""
+    video: bool = True
+
+
+class RunSummary(NamedTuple):
+    """How a run ended."""
+
+    folder: Path
+    frames: int
+    seconds: float
+    """From the first frame read to the last file closed."""
+    engine_s: float
+    """Time in the network."""
+    interrupted: bool
+    resumed: int
+    """Frames whose labels came from the interrupted run."""
+    problems: list[str]
+
+
+def process(
+    recording: Recording,
+    engine: Engine,
+    folder: RunFolder,
+    config: RunConfig,
+    settings: dict[str, Any],
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    stop: threading.Event | None = None,
+    on_frames: Callable[[int], None] = lambda n: None,
+) -> RunSummary:
+    """Process every frame of `recording` into `folder`.
+
+    Args:
+        settings: what the result depends on; a run is only resumed with the same, and the report shows them.
+        stop: when set, the files are finished after the frame at work, and the folder stays marked incomplete.
+        on_frames: called in the calling thread with the number of frames just labelled.
+
+    Raises:
+        RecordingError: nothing can be read, or the output cannot be written; the folder stays marked incomplete.
+        EngineError: the engine failed.
+    """
+    start = time.perf_counter()
+    earlier_bag = folder.begin(settings, resume=resume, overwrite=overwrite)
+    folder.write({'status': 'running', 'settings': settings})
+    shape = (engine.spec.input_height, engine.spec.input_width)
+    earlier = EarlierRun(earlier_bag, recording.cameras, shape) if earlier_bag else None
+    run = _Run(recording, engine, folder.path, config, start)
+    try:
+        with contextlib.ExitStack() as stack:
+            if earlier:
+                stack.callback(earlier.close)
+            run.label_all(earlier, stop or threading.Event(), on_frames)
+        run.finish()
+        summary = run.summary(folder, earlier)
+        described = describe(run, summary, settings, engine)
+        folder.write(described)
+        write_report(folder.path, described, run.least_certain.pictures())
+    except SegPerceptionError as error:
+        run.abort()
+        with contextlib.suppress(SegPerceptionError):
+            folder.write({'status': f'failed: {error}', 'settings': settings})
+        raise
+    if summary.interrupted:
+        return summary
+    folder.finish()
+    return summary._replace(folder=folder.final, seconds=time.perf_counter() - start)
+
+
+class _Run:
+    """The stages behind the network, and what they gather."""
+
+    def __init__(self, recording: Recording, engine: Engine, path: Path, config: RunConfig, start_s: float) -> None:
+        self.recording, self._config, self._start_s = recording, config, start_s
+        self.figures: list[FrameFigures] = []
+        self.least_certain = LeastCertain()
+        self.problems: Counter[str] = Counter()
+        self.interrupted = False
+        self._engine = engine
+        self._stored = StoredEngine(engine, engine.max_batch)
+        self._pipeline = Pipeline(config.pipeline, self._stored)
+        self._labels = engine.spec.labels
+        self._messages = OutputMessages(
+            self._labels, config.pipeline.grid, config.vehicle_frame, config.odom_frame, points=config.points
+        )
+        self._bag = BagWriter(path / run_folder.BAG, latched=LATCHED)
+        for topic, msgtype in self._messages.topics(recording.cameras):
+            self._bag.add_topic(topic, msgtype)
+        self._video = RunVideo(path / run_folder.VIDEO, recording.cameras) if config.video else None
+        self._encode: Sink[tuple[list[Any], OccupancyGrid | None]] = Sink(self._draw, AHEAD)
+        self._write: Sink[list[Predicted]] = Sink(self._take, AHEAD)
+
+    def label_all(self, earlier: EarlierRun | None, stop: threading.Event, on_frames: Callable[[int], None]) -> None:
+        """Run the network over all frames; the other stages follow behind."""
+        for batch in predict(self.recording, self._engine, earlier):
+            self._write.put(batch)
+            on_frames(len(batch))
+            if stop.is_set():
+                self.interrupted = True
+                return
+
+    def finish(self) -> None:
+        """Wait for the stages and close the files.
+
+        Raises:
+            RecordingError: nothing was read, or the disk is full.
+        """
+        self._write.close()
+        self._encode.close()
+        if not self.figures:
+            why = '; '.join(self.recording.problems[:3]) or 'it holds no frame'
+            raise RecordingError(f'{self.recording.source}: no frame could be read: {why}')
+        self._bag.close()
+        if self._video:
+            self._video.close()
+
+    def abort(self) -> None:
+        """Leave the files as they are: without their index no reader takes them for whole."""
+        for close in (
+            self._write.close,
+            self._encode.close,
+            self._bag.abort,
+            self._video.abort if self._video else None,
+        ):
+            if close is not None:
+                with contextlib.suppress(Exception):  # the first error is the one to report
+                    close()
+
+    def summary(self, folder: RunFolder, earlier: EarlierRun | None) -> RunSummary:
+        """Say how it went."""
+        problems = list(self.recording.problems)
+        problems += [f'{text} ({count} frames)' for text, count in self.problems.items()]
+        engine_s = sum(f.engine_ms for f in self.figures) / 1e3
+        seconds = time.perf_counter() - self._start_s
+        resumed = earlier.frames if earlier else 0
+        return RunSummary(folder.path, len(self.figures), seconds, engine_s, self.interrupted, resumed, problems)
+
+    def _take(self, batch: list[Predicted]) -> None:
+        """Grid, overlay, messages and figures of one batch."""
+        self._stored.give(batch)
+        result = self._pipeline.run([Frame(*_pipeline_fields(p)) for p in batch])
+        overlays = [draw.overlay(p.rgb, r.labels, self._labels) for p, r in zip(batch, result.cameras, strict=True)]
+        for message in self._messages.of(result, [p.frame.frame_id for p in batch], overlays):
+            self._bag.write(message)
+        self._encode.put(([*zip(result.cameras, overlays, strict=True)], result.grid))
+        self._gather(batch, result, overlays)
+
+    def _gather(self, batch: list[Predicted], result: Result, overlays: list[Any]) -> None:
+        free = statistics.finite(result.grid.free_ahead_m) if result.grid else None
+        now = time.perf_counter()
+        for p, r, picture in zip(batch, result.cameras, overlays, strict=True):
+            confidence, uncertain = statistics.confidence_figures(r.confidence)
+            shares = statistics.class_shares(r.labels, len(self._labels))
+            self.figures.append(
+                FrameFigures(
+                    r.camera,
+                    r.stamp_ns,
+                    shares,
+                    confidence,
+                    uncertain,
+                    free,
+                    p.engine_ms,
+                    (now - p.read_s) * 1e3,
+                    now - self._start_s,
+                )
+            )
+            self.least_certain.offer(r, confidence, picture)
+            if r.problem is not None:
+                self.problems[str(r.problem)] += 1
+
+    def _draw(self, item: tuple[list[Any], OccupancyGrid | None]) -> None:
+        if self._video:
+            self._video.write(*item)
+
+
+def _pipeline_fields(p: Predicted) -> tuple[Any, ...]:
+    f = p.frame
+    return f.camera, f.stamp_ns, f.image, f.camera_model, f.vehicle_from_camera, f.odom_from_vehicle
+
+
+def describe(run: _Run, summary: RunSummary, settings: dict[str, Any], engine: Engine) -> dict[str, Any]:
+    """Return what `run.json` holds and the report shows."""
+    columns = {name: [getattr(f, name) for f in run.figures] for name in FrameFigures._fields}
+    return {
+        'status': 'interrupted' if summary.interrupted else 'complete',
+        'source': run.recording.source,
+        'kind': run.recording.kind,
+        'cameras': list(run.recording.cameras),
+        'frames': summary.frames,
+        'announced_frames': run.recording.frame_count,
+        'seconds': summary.seconds,
+        'engine_seconds': summary.engine_s,
+        'resumed_frames': summary.resumed,
+        'problems': summary.problems,
+        'engine': engine.info._asdict(),
+        'classes': engine.spec.labels.to_dicts(),
+        'settings': settings,
+        'figures': columns,
+    }

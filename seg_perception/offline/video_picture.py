@@ -1,0 +1,84 @@
+"""The video of a run: every camera with its overlay, and the grid beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from seg_perception import draw
+from seg_perception.grid import OccupancyGrid
+from seg_perception.io.video import VideoWriter
+from seg_perception.pipeline import CameraResult
+
+UInt8 = npt.NDArray[np.uint8]
+NOMINAL_FPS = 25.0
+"""Frames carry their own times; this is for players that want to know."""
+TEXT_RGB = (255, 255, 255)
+PANEL_RGB = 60
+
+
+class RunVideo:
+    """Opened with the first frame, whose size decides the video's."""
+
+    def __init__(self, path: Path, cameras: tuple[str, ...]) -> None:
+        self._path, self._cameras = path, cameras
+        self._writer: VideoWriter | None = None
+        self._latest: dict[str, UInt8] = {}
+        self._first_ns: int | None = None
+
+    def write(self, seen: list[tuple[CameraResult, UInt8]], grid: OccupancyGrid | None) -> None:
+        """Append one batch: the newest overlay of each camera, and the grid.
+
+        Raises:
+            RecordingError: the disk is full.
+        """
+        for result, overlay in seen:
+            self._latest[result.camera] = overlay
+        newest, height = seen[-1][0], seen[0][1].shape[0]
+        blank = np.zeros_like(seen[0][1])
+        panel = _grid_panel(grid, newest, height)
+        picture = np.hstack([*(self._latest.get(c, blank) for c in self._cameras), panel])
+        self._first_ns = newest.stamp_ns if self._first_ns is None else self._first_ns
+        seconds = (newest.stamp_ns - self._first_ns) / 1e9
+        cv2.putText(picture, f'{seconds:.1f} s', (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, TEXT_RGB, 1, cv2.LINE_AA)
+        if self._writer is None:
+            self._writer = VideoWriter(self._path, NOMINAL_FPS, (picture.shape[1], picture.shape[0]))
+        self._writer.write(picture, max(0.0, seconds))
+
+    def close(self) -> None:
+        """Finish the file.
+
+        Raises:
+            RecordingError: the disk is full.
+        """
+        if self._writer is not None:
+            self._writer.close()
+
+    def abort(self) -> None:
+        """Close the file as it is."""
+        self.close()
+
+
+def _grid_panel(grid: OccupancyGrid | None, result: CameraResult, height: int) -> UInt8:
+    """Draw the grid in a square; without one, say why."""
+    panel = np.full((height, height, 3), PANEL_RGB, np.uint8)
+    if grid is None:
+        for i, line in enumerate(_wrapped(f'No grid. {result.problem or ""}', max(10, height // 9))):
+            cv2.putText(panel, line, (8, 44 + 18 * i), cv2.FONT_HERSHEY_SIMPLEX, 0.45, TEXT_RGB, 1, cv2.LINE_AA)
+        return panel
+    picture = draw.grid_picture(grid, height)
+    width = min(picture.shape[1], height)
+    panel[:, (height - width) // 2 : (height - width) // 2 + width] = picture[:, :width]
+    return panel
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    lines = ['']
+    for word in text.split():
+        if len(lines[-1]) + len(word) > width:
+            lines.append('')
+        lines[-1] += f'{word} '
+    return lines

@@ -221,6 +221,12 @@ def camera_info(width: int, height: int) -> CameraInfo:
     return info
 
 
+@pytest.fixture
+def node_process() -> type[NodeProcess]:
+    """For tests that need a node of their own."""
+    return NodeProcess
+
+
 MOUNTED = '[0.0, 0.0, 1.5, 0.0, 0.1, 0.0]'
 
 
@@ -232,9 +238,12 @@ def client() -> Iterator[Client]:
     c.close()
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def shared_node(tmp_path_factory: pytest.TempPathFactory, client: Client) -> Iterator[NodeProcess]:
-    """One node with several cameras: front and left mounted by parameters, rear by TF, jpeg compressed."""
+    """One node with several cameras: front and left mounted by parameters, rear by TF, jpeg compressed.
+
+    Tests with a node of their own must not use it: both would have the same name.
+    """
     params = {
         'cameras': '[front, left, rear, jpeg]',
         'front.extrinsics': MOUNTED,
@@ -247,4 +256,6 @@ def shared_node(tmp_path_factory: pytest.TempPathFactory, client: Client) -> Ite
     node = NodeProcess(tmp_path_factory.mktemp('shared'), params)
     client.status('engine', lambda s: s.message == 'running')
     yield node
+    for topic in [t for t in client.received if t.startswith('/seg_perception/')]:
+        client.ignore(topic)
     assert node.stop(signal.SIGTERM) == 0, node.text()

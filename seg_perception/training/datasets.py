@@ -1,0 +1,245 @@
+"""Folders of labelled images: finding, checking, mapping to the model's classes, decoding into memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from seg_perception.errors import ConfigError, DataError
+from seg_perception.labels import VOID, LabelMap, read_class_table
+from seg_perception.training.config import DatasetConfig, read_yaml
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp')
+CITYSCAPES_IDS = (
+    'unlabeled|ego vehicle|rectification border|out of roi|static|dynamic|ground|road|sidewalk|parking|rail track|'
+    'building|wall|fence|guard rail|bridge|tunnel|pole|polegroup|traffic light|traffic sign|vegetation|terrain|sky|'
+    'person|rider|car|truck|bus|caravan|trailer|train|motorcycle|bicycle'
+).split('|')
+"""Names of ids 0..33 of gtFine labelIds (cityscapesScripts, labels.py)."""
+
+
+class Pair(NamedTuple):
+    """One labelled image."""
+
+    image: Path
+    label: Path
+
+
+class Targets(NamedTuple):
+    """What an id of a mapped label image means; ids from `len(classes)` on are sets of classes."""
+
+    sets: npt.NDArray[np.bool_]
+    """[K, C]: row k lists the classes that satisfy id C + k."""
+
+
+class Sample(NamedTuple):
+    """One decoded frame."""
+
+    image: npt.NDArray[np.uint8]
+    """[H, W, 3] RGB."""
+    target: npt.NDArray[np.uint8]
+    """[H, W] class id, C + k for a set, or VOID."""
+
+
+class ClassMapping(NamedTuple):
+    lut: npt.NDArray[np.uint8]
+    """[256] from the data set's ids to target ids."""
+    known: npt.NDArray[np.bool_]
+    """[256] ids that the class table has."""
+    layout: str
+
+
+def find_pairs(root: Path, layout: str) -> list[Pair]:
+    """List the images of a data set, each with its label image, sorted by name.
+
+    Layouts: 'folder' (images/ and labels/, same stem), 'cityscapes' (leftImg8bit/ and gtFine/), 'list' (pairs.txt,
+    two paths a line).
+
+    Raises:
+        DataError: a folder is missing, there are no images, or an image has no label.
+    """
+    if layout == 'folder':
+        pairs = [Pair(p, root / 'labels' / f'{p.stem}.png') for p in _images(root / 'images')]
+    elif layout == 'cityscapes':
+        pairs = [Pair(p, _cityscapes_label(root, p)) for p in _images(root / 'leftImg8bit')]
+    elif layout == 'list':
+        pairs = _read_list(root / 'pairs.txt')
+    else:
+        raise ConfigError(f"layout is {layout!r}; expected 'folder', 'cityscapes' or 'list'")
+    for pair in pairs:
+        if not pair.label.is_file():
+            raise DataError(f'{pair.image}: no label image at {pair.label}; label it or move the image away')
+    return pairs
+
+
+def _images(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError(f'{folder}: no such folder; expected images there')
+    found = sorted(p for p in folder.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise DataError(f'{folder}: no images; expected {", ".join(IMAGE_SUFFIXES)}')
+    return found
+
+
+def _cityscapes_label(root: Path, image: Path) -> Path:
+    relative = image.relative_to(root / 'leftImg8bit')
+    return root / 'gtFine' / relative.with_name(image.stem.replace('_leftImg8bit', '_gtFine_labelIds') + '.png')
+
+
+def _read_list(path: Path) -> list[Pair]:
+    try:
+        lines = path.read_text(encoding='utf-8').splitlines()
+    except OSError as error:
+        raise DataError(f'{path}: cannot read ({error.strerror}); write two paths a line, image and label') from error
+    pairs = []
+    for number, line in enumerate(lines, 1):
+        parts = line.split()
+        if len(parts) not in (0, 2):
+            raise DataError(f'{path}:{number}: {len(parts)} words; expected two paths, image and label')
+        if parts:
+            pairs.append(Pair(path.parent / parts[0], path.parent / parts[1]))
+    return pairs
+
+
+def choose(pairs: Sequence[Pair], config: DatasetConfig) -> tuple[list[Pair], list[Pair]]:
+    """Split into training and selection images by the patterns of `config`.
+
+    Raises:
+        DataError: the patterns leave no training image, or `select` finds none.
+    """
+    kept = [p for p in pairs if re.search(config.match, p.image.stem)]
+    if config.exclude:
+        kept = [p for p in kept if not re.search(config.exclude, p.image.stem)]
+    select = [p for p in kept if config.select and re.search(config.select, p.image.stem)]
+    train = [p for p in kept if p not in set(select)][:: config.every]
+    if not train:
+        raise DataError(f'{config.root}: match {config.match!r} leaves no image of {len(pairs)} to train on')
+    if config.select and not select:
+        raise DataError(f'{config.root}: select {config.select!r} finds none of {len(kept)} images')
+    return train, select
+
+
+def read_mapping(path: Path, root: Path, labels: LabelMap, sets: list[tuple[int, ...]]) -> ClassMapping:
+    """Read a class mapping; new sets of classes are appended to `sets`.
+
+    Raises:
+        ConfigError: a class name is not in the model or the data set, or a data-set class is mapped twice or not at all.
+    """
+    data = read_yaml(path)
+    layout = str(data.get('layout', 'folder'))
+    ids = _dataset_ids(root, layout)
+    lut, known = np.full(256, VOID, np.uint8), np.zeros(256, np.bool_)
+    known[list(ids.values())] = True
+    seen: dict[str, str] = {}
+    for target, names in [*_entries(data, path), ('', data.get('ignore') or [])]:
+        value = VOID if target == '' else _target_id(target, labels, sets, path)
+        for name in names:
+            if name not in ids:
+                raise ConfigError(f'{path}: class {name!r} is not in {root}; it has {sorted(ids)}')
+            if name in seen:
+                raise ConfigError(f'{path}: class {name!r} is mapped to {seen[name]!r} and to {target!r}; keep one')
+            seen[name] = target
+            lut[ids[name]] = value
+    missing = sorted(set(ids) - set(seen))
+    if missing:
+        raise ConfigError(f'{path}: classes {missing} of {root} are not mapped; map them or put them under ignore')
+    return ClassMapping(lut, known, layout)
+
+
+def _entries(data: Mapping[str, Any], path: Path) -> list[tuple[str, list[str]]]:
+    classes = data.get('classes')
+    if not isinstance(classes, dict) or not all(isinstance(names, list) for names in classes.values()):
+        raise ConfigError(f'{path}: classes is {classes!r}; expected model class -> list of data-set classes')
+    return list(classes.items())
+
+
+def _target_id(target: str, labels: LabelMap, sets: list[tuple[int, ...]], path: Path) -> int:
+    ids = {c.name: c.id for c in labels.classes}
+    names = target.split('|')
+    for name in names:
+        if name not in ids:
+            raise ConfigError(f'{path}: class {name!r} is not one of the model: {list(ids)}')
+    if len(names) == 1:
+        return ids[names[0]]
+    members = tuple(sorted(ids[name] for name in names))
+    if members not in sets:
+        sets.append(members)
+    return len(labels) + sets.index(members)
+
+
+def _dataset_ids(root: Path, layout: str) -> dict[str, int]:
+    if layout == 'cityscapes':
+        return {name: index for index, name in enumerate(CITYSCAPES_IDS)}
+    return {row['name']: int(row['id']) for row in read_class_table(root / 'classes.csv')}
+
+
+def read_label(pair: Pair, mapping: ClassMapping, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Read and map a label image.
+
+    Raises:
+        DataError: unreadable, not one 8-bit channel, of another size than the image, or with an unknown id.
+    """
+    raw = cv2.imread(str(pair.label), cv2.IMREAD_UNCHANGED)
+    if raw is None:
+        raise DataError(f'{pair.label}: cannot be decoded; expected a PNG of class ids')
+    if raw.ndim != 2 or raw.dtype != np.uint8:
+        raise DataError(f'{pair.label}: {raw.dtype} {raw.shape}; expected one 8-bit channel of class ids')
+    if raw.shape != shape:
+        raise DataError(f'{pair.label}: {raw.shape[1]}x{raw.shape[0]}; its image is {shape[1]}x{shape[0]}')
+    unknown = np.unique(raw)[~mapping.known[np.unique(raw)]]
+    if len(unknown):
+        raise DataError(f'{pair.label}: ids {unknown.tolist()} are not in the class table; add them or correct it')
+    return np.asarray(cv2.LUT(raw, mapping.lut), np.uint8)
+
+
+def read_sample(pair: Pair, mapping: ClassMapping) -> Sample:
+    """Decode an image and its mapped label.
+
+    Raises:
+        DataError: see `read_label`; also an image that cannot be decoded.
+    """
+    image = cv2.imread(str(pair.image), cv2.IMREAD_COLOR)
+    if image is None:
+        raise DataError(f'{pair.image}: cannot be decoded; expected {", ".join(IMAGE_SUFFIXES)}')
+    target = read_label(pair, mapping, (image.shape[0], image.shape[1]))
+    return Sample(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8), target)
+
+
+class Loaded(NamedTuple):
+    """All data of a run, decoded."""
+
+    train: list[Sample]
+    select: list[Sample]
+    targets: Targets
+
+
+def load(configs: Sequence[DatasetConfig], data: Path, folder: Path, labels: LabelMap) -> Loaded:
+    """Decode every data set of a run into memory, checking each file on the way.
+
+    Args:
+        data: folder that the data sets' `root` is relative to.
+        folder: folder of the training YAML, where the mappings are.
+
+    Raises:
+        ConfigError, DataError: see `read_mapping`, `find_pairs`, `choose` and `read_sample`.
+    """
+    train: list[Sample] = []
+    select: list[Sample] = []
+    sets: list[tuple[int, ...]] = []
+    for config in configs:
+        root = data / config.root
+        mapping = read_mapping(folder / config.mapping, root, labels, sets)
+        for pairs, samples in zip(choose(find_pairs(root, mapping.layout), config), (train, select), strict=True):
+            samples.extend(read_sample(pair, mapping) for pair in pairs)
+    if not select:
+        raise DataError('no data set has a selection split; give `select`, a pattern of names, to one of them')
+    table = np.zeros((len(sets), len(labels)), np.bool_)
+    for row, members in zip(table, sets, strict=True):
+        row[list(members)] = True
+    return Loaded(train, select, Targets(table))

@@ -1,0 +1,72 @@
+"""The deploy graph: uint8 image in, uint8 labels and confidence out, everything between inside."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from seg_perception.training.networks import full_size
+
+OPSET = 18
+
+
+class DeployNetwork(nn.Module):
+    """A network with the contract of a model file around it.
+
+    The confidence is 1 / sum(exp(y - max y)), which is the softmax probability of the label without a softmax of
+    every class at full resolution.
+    """
+
+    def __init__(self, network: nn.Module, temperature: float) -> None:
+        super().__init__()
+        self.network = fold_norms(network)
+        self.temperature = temperature
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Map uint8 [N, H, W, 3] to uint8 labels [N, H, W] and uint8 confidence [N, H, W]."""
+        dtype = next(self.network.parameters()).dtype
+        logits = self.network(image.to(dtype).permute(0, 3, 1, 2)).float() * (1 / self.temperature)
+        logits = full_size(logits, image.shape[1], image.shape[2])
+        top, labels = logits.max(1, keepdim=True)
+        confidence = 255.0 / (logits - top).exp().sum(1)
+        return labels.squeeze(1).to(torch.uint8), (confidence + 0.5).to(torch.uint8)
+
+
+def fold_norms(network: nn.Module) -> nn.Module:
+    """Return a copy in evaluation mode with every BatchNorm folded into the convolution before it."""
+    network = copy.deepcopy(network).eval()
+    for module in network.modules():
+        if not isinstance(module, nn.Sequential):
+            continue
+        for name, before in zip(list(module._modules)[1:], list(module._modules), strict=False):
+            conv, norm = module._modules[before], module._modules[name]
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                module._modules[before] = fuse_conv_bn_eval(conv, norm)
+                module._modules[name] = nn.Identity()
+    return network
+
+
+def write_graph(deploy: DeployNetwork, height: int, width: int, path: Path) -> None:
+    """Write an ONNX file with N dynamic and the size fixed."""
+    # Two images, so that no dimension of size one is taken for a constant.
+    example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        program = torch.onnx.export(
+            deploy.eval(),
+            (example,),
+            dynamo=True,
+            input_names=['image'],
+            output_names=['labels', 'confidence'],
+            dynamic_shapes=({0: torch.export.Dim('N', min=1, max=64)},),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    program.save(str(path), external_data=False)
+    onnx.checker.check_model(str(path))

@@ -1,0 +1,48 @@
+"""One training run from its YAML file, with everything needed to repeat it saved beside the result."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from seg_perception import __version__
+from seg_perception.training.config import config_to_dict, parse_train_config, read_yaml
+from seg_perception.training.curves import plot_history
+from seg_perception.training.datasets import load
+from seg_perception.training.loop import Outcome, train
+
+
+def train_from_file(path: Path, data_dir: Path, out: Path, steps: int | None = None) -> Outcome:
+    """Train the network that the YAML file at `path` describes, into the folder `out`.
+
+    Raises:
+        ConfigError, DataError, ModelError: see `parse_train_config`, `load` and `train`; all checks of files come first.
+    """
+    values = read_yaml(path)
+    if steps is not None:
+        values['steps'] = steps
+    config = parse_train_config(values, str(path))
+    loaded = load(config.datasets, data_dir, path.parent, config.classes)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / 'config.yaml').write_text(yaml.safe_dump(config_to_dict(config), sort_keys=False), encoding='utf-8')
+    for entry in config.datasets:
+        mapping = path.parent / entry.mapping
+        (out / mapping.name).write_bytes(mapping.read_bytes())
+    facts = {
+        'seg_perception': __version__,
+        'torch': torch.__version__,
+        'numpy': np.__version__,
+        'python': platform.python_version(),
+        'threads': torch.get_num_threads(),
+        'train_images': len(loaded.train),
+        'select_images': len(loaded.select),
+    }
+    (out / 'environment.json').write_text(json.dumps(facts, indent=1) + '\n', encoding='utf-8')
+    outcome = train(config, data_dir, loaded, out)
+    plot_history(out / 'curves.png', outcome.history)
+    return outcome

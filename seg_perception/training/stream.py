@@ -1,0 +1,114 @@
+"""The endless stream of training crops: crop k depends on the seed and on k alone, so a run can resume anywhere."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from seg_perception.labels import VOID
+from seg_perception.training.augment import crop, paste_foreign, photometric
+from seg_perception.training.config import TrainConfig
+from seg_perception.training.datasets import Loaded, Sample
+
+RARE_SHARE = 0.08
+"""A class under this share of the pixels is rare."""
+AHEAD = 24
+"""Crops prepared in advance."""
+
+
+class _Places(NamedTuple):
+    """Where one rare class is: per sample that has it, the sample's index and some of its pixels."""
+
+    samples: list[int]
+    pixels: list[npt.NDArray[np.int32]]
+    """Per sample [K, 2] x, y."""
+
+
+class CropDataset:
+    """Crop k of the stream: image uint8 [3, h, w] and target int64 [h, w]."""
+
+    def __init__(self, config: TrainConfig, data: Loaded) -> None:
+        self._config = config
+        self._samples = data.train
+        self._rare = _rare_places(data.train, len(config.classes))
+        self._ground = _ground_targets(config, data)
+
+    def __getitem__(self, k: int) -> tuple[Tensor, Tensor]:
+        config = self._config
+        rng = np.random.default_rng([config.seed, k])
+        index, center = self._choose(k, rng)
+        size = (config.crop_height, config.crop_width)
+        sample = crop(
+            self._samples[index], config.augment, (config.input_height, config.input_width), size, center, rng
+        )
+        if rng.random() < config.augment.foreign:
+            other = self._samples[int(rng.integers(len(self._samples)))].image
+            sample = paste_foreign(sample, other, self._ground, rng)
+        image = photometric(sample.image, config.augment, rng)
+        return torch.from_numpy(image.transpose(2, 0, 1).copy()), torch.from_numpy(sample.target.astype(np.int64))
+
+    def _choose(self, k: int, rng: np.random.Generator) -> tuple[int, tuple[float, float] | None]:
+        """Take frames in shuffled rounds, or one that has a rare class, around a pixel of it."""
+        if self._rare and rng.random() < self._config.rare:
+            places = self._rare[int(rng.integers(len(self._rare)))]
+            pick = int(rng.integers(len(places.samples)))
+            x, y = places.pixels[pick][int(rng.integers(len(places.pixels[pick])))]
+            return places.samples[pick], (float(x), float(y))
+        count = len(self._samples)
+        order = np.random.default_rng([self._config.seed, k // count, 1]).permutation(count)
+        return int(order[k % count]), None
+
+
+def _rare_places(samples: list[Sample], classes: int) -> list[_Places]:
+    counts = sum(np.bincount(s.target[::4, ::4].ravel(), minlength=256)[:classes] for s in samples)
+    rare = np.nonzero((counts > 0) & (counts < RARE_SHARE * np.sum(counts)))[0]
+    found = []
+    rng = np.random.default_rng(0)
+    for class_id in rare:
+        places = _Places([], [])
+        for index, sample in enumerate(samples):
+            y, x = np.nonzero(sample.target[::2, ::2] == class_id)
+            if len(x):
+                keep = rng.permutation(len(x))[:200]
+                places.samples.append(index)
+                places.pixels.append(np.stack([x[keep], y[keep]], 1).astype(np.int32) * 2)
+        if places.samples:
+            found.append(places)
+    return found
+
+
+def _ground_targets(config: TrainConfig, data: Loaded) -> npt.NDArray[np.bool_]:
+    """Return bool [256]: target ids, sets included, that can only be ground."""
+    ground = config.classes.ground_lut()
+    count = len(config.classes)
+    for k, members in enumerate(data.targets.sets):
+        ground[count + k] = bool(ground[:count][members].all())
+    ground[VOID] = False
+    return ground
+
+
+def batches(dataset: CropDataset, config: TrainConfig, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches of steps `first_step`.. to the end: uint8 [N, 3, h, w] and int64 [N, h, w].
+
+    Threads, not processes, prepare them: OpenCV and torch release the interpreter lock, and forking after either has
+    started its own threads can hang.
+    """
+    end = config.steps * config.batch
+    with ThreadPoolExecutor(config.workers) as pool:
+        ahead = deque(pool.submit(dataset.__getitem__, k) for k in range(first_step * config.batch, end)[: AHEAD])
+        next_k = first_step * config.batch + len(ahead)
+        for _ in range(first_step, config.steps):
+            crops = []
+            for _ in range(config.batch):
+                crops.append(ahead.popleft().result())
+                if next_k < end:
+                    ahead.append(pool.submit(dataset.__getitem__, next_k))
+                    next_k += 1
+            yield torch.stack([image for image, _ in crops]), torch.stack([target for _, target in crops])

@@ -1,0 +1,85 @@
+"""`~/markers` and `~/lanes/*`: message contents, stable ids, deletions; and the running node on a known road."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from nav_msgs.msg import Path
+from std_msgs.msg import Header
+from visualization_msgs.msg import Marker, MarkerArray
+
+from seg_perception.camera import CameraModel, Pose
+from seg_perception.labels import DEFAULT_LABELS
+from seg_perception.postprocess import LaneLine, Lanes
+from seg_perception.postprocess.ground import ground_table
+from seg_perception.ros.markers import LINE, Shape, lane_path, lane_shapes, marker_array
+
+ROAD, LANE, VEHICLE, OTHER = 0, 1, 3, 5
+HEADER = Header(frame_id='base_link')
+
+
+def line(number: int, offset_m: float, slope: float = 0.0) -> LaneLine:
+    return LaneLine(number, np.array([offset_m, slope, 0.0, 0.0]), np.eye(4) * 1e-4, 2.0, 12.0, 10.0)
+
+
+def test_ego_lines_stand_out_and_keep_their_ids() -> None:
+    left, right, other = line(7, 1.8), line(9, -1.8), line(3, 5.4)
+    lanes = Lanes(0, (other, left, right), left, right, 0.0, 0.0, 0.0, 3.6)
+    shapes = list(lane_shapes(lanes))
+    assert [(s.namespace, s.id) for s in shapes] == [('lane_lines', 3), ('lane_lines', 7), ('lane_lines', 9)]
+    assert shapes[1].color == shapes[2].color != shapes[0].color
+
+
+def test_markers_have_points_lifetime_and_delete_what_is_gone() -> None:
+    shape = Shape('lane_lines', 4, np.array([[1.0, 2.0], [3.0, 4.0]]), 0.15, LINE)
+    array = marker_array([shape], {('lane_lines', 4), ('lane_lines', 5)}, HEADER, -0.3, 1.5)
+    gone, here = array.markers
+    assert (gone.action, gone.ns, gone.id) == (Marker.DELETE, 'lane_lines', 5)
+    assert (here.action, here.type, here.id) == (Marker.ADD, Marker.LINE_STRIP, 4)
+    assert [(p.x, p.y, p.z) for p in here.points] == [(1.0, 2.0, -0.3), (3.0, 4.0, -0.3)]
+    assert (here.lifetime.sec, here.lifetime.nanosec) == (1, 500_000_000)
+    assert here.header.frame_id == 'base_link'
+
+
+def test_a_path_follows_the_line_and_is_empty_without_one() -> None:
+    path = lane_path(line(1, 1.8, slope=math.tan(0.2)), HEADER, 0.0)
+    first = path.poses[0].pose
+    assert (first.position.x, first.position.y) == pytest.approx((2.0, 1.8 + 2.0 * math.tan(0.2)))
+    assert (first.orientation.z, first.orientation.w) == pytest.approx((math.sin(0.1), math.cos(0.1)))
+    assert lane_path(None, HEADER, 0.0).poses == []
+
+
+def road() -> np.ndarray:
+    """Two lines 1.5 m left and right and a vehicle, as the mounted test camera (conftest) sees them."""
+    camera = CameraModel(96, 64, 57.6, 57.6, 47.5, 31.5, 'plumb_bob', (0.0,) * 5)
+    table = ground_table(camera, Pose.mounted(0.0, 0.0, 1.5, 0.0, 0.1, 0.0))
+    labels = np.where(np.isnan(table.x_m), OTHER, ROAD).astype(np.uint8)
+    labels[np.abs(np.abs(table.y_m) - 1.5) < 0.15] = LANE
+    labels[20:34, 60:75] = VEHICLE
+    return labels
+
+
+@pytest.mark.usefixtures('shared_node')
+def test_the_node_publishes_lines_road_and_obstacles(client) -> None:
+    client.send_info('front')
+    pixels = np.ascontiguousarray(DEFAULT_LABELS.palette()[road()])
+    markers = client.listen('/seg_perception/markers', MarkerArray)
+    left = client.listen('/seg_perception/lanes/left', Path)
+    client.wait(
+        lambda: [m for m in markers if m.markers] and [p for p in left if p.poses],
+        'markers and the left boundary',
+        each=lambda: client.send('front', pixels),
+    )
+    added = [m for m in markers[-1].markers if m.action == Marker.ADD]
+    assert {m.ns for m in added} == {'lane_lines', 'road/front', 'obstacles/front'}
+    assert {m.header.frame_id for m in added} == {'base_link'}
+    sides = sorted(np.mean([p.y for p in m.points]) for m in added if m.ns == 'lane_lines')
+    assert sides == pytest.approx([-1.5, 1.5], abs=0.1)
+    assert left[-1].poses[0].pose.position.y == pytest.approx(1.5, abs=0.1)
+    status = client.status('grid', lambda s: any(v.key == 'lane_width_m' for v in s.values))
+    width = next(v.value for v in status.values if v.key == 'lane_width_m')
+    assert float(width) == pytest.approx(3.0, abs=0.15)
+    client.ignore('/seg_perception/markers')
+    client.ignore('/seg_perception/lanes/left')

@@ -90,6 +90,10 @@ class MarkersOutput:
             for i, footprint in enumerate(obstacle_footprints(o.labels, self._labels, contours, *geometry)):
                 yield Shape(f'obstacles/{o.camera}', i, footprint.contact_m, 0.25, OBSTACLE)
 
+    def configure(self, config: NodeConfig) -> None:
+        """Take new values of live parameters; those of lanes and contours are not among them."""
+        self._config = config
+
     def values(self) -> dict[str, str]:
         """Return the vehicle's place in its lane; `unknown` where no lane is seen, nothing while nobody listens."""
         if self._lanes is None:

@@ -34,6 +34,9 @@ class VehicleOutput(Protocol):
     def publish(self, items: Sequence[Processed]) -> None:
         """Publish the results of one run; every item has `camera_model` and `vehicle_from_camera`."""
 
+    def configure(self, config: NodeConfig) -> None:
+        """Take new values of live parameters."""
+
     def values(self) -> dict[str, str]:
         """Return what diagnostics should show of the last run."""
 
@@ -66,6 +69,10 @@ class PointsOutput:
         merged = GroundPoints(*(np.concatenate(parts) for parts in zip(*clouds, strict=True)))
         cloud = convert.point_cloud(merged, newest.message.header.stamp, self._config.base_frame)
         self._publisher.publish(cloud)
+
+    def configure(self, config: NodeConfig) -> None:
+        """Take new values of live parameters."""
+        self._config = config
 
     def values(self) -> dict[str, str]:
         """Points add nothing to diagnostics."""
@@ -144,6 +151,11 @@ class Outputs:
             for output in self.vehicle:
                 if output.wanted():
                     output.publish(located)
+
+    def configure(self, config: NodeConfig) -> None:
+        """Take new values of live parameters."""
+        for output in self.vehicle:
+            output.configure(config)
 
     def values(self) -> dict[str, str]:
         """Return what diagnostics should show of the vehicle's outputs."""

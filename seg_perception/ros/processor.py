@@ -43,6 +43,7 @@ class Processor:
     def configure(self, config: NodeConfig, engine: Engine) -> None:
         """Take a new configuration or a reopened engine; evidence of the grid is forgotten."""
         self.config, self.engine = config, engine
+        self._outputs.configure(config)
         self._pipeline = Pipeline(PipelineConfig(config.grid, config.regions), engine)
 
     def reset(self) -> None:

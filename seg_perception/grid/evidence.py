@@ -1,7 +1,7 @@
 """What one pixel says about its piece of ground, packed in one byte.
 
-code = state x 64 + strength: state 0 drivable, 1 flat but not drivable, 2 solid, 3 hidden behind a solid; strength
-0..63 is the log-odds on the scale 0..MAX_LOG_ODDS. Strength 0 says nothing, whatever the state. One byte keeps every pass over the
+code = state x 64 + strength: state 0 drivable, 1 flat but not drivable, 2 solid; strength 0..63 is the log-odds on the scale 0..MAX_LOG_ODDS. Strength 0 says nothing, whatever the state.
+HIDDEN is what lies behind a solid, GAP the stretch before its contact that is smaller than a pixel. One byte keeps every pass over the
 image and the polar view in OpenCV's vectorised 8-bit code.
 """
 
@@ -20,7 +20,7 @@ from seg_perception.labels import LabelMap
 
 MAX_LOG_ODDS = 4.0
 STEPS = 63
-DRIVABLE, FLAT, SOLID, HIDDEN = 0, 64, 128, 192
+DRIVABLE, FLAT, SOLID, HIDDEN, GAP = 0, 64, 128, 192, 193
 TRUSTED = 0.95
 """P(drivable | class) taken for a model that carries no measured value (and 1 - TRUSTED for the other classes)."""
 
@@ -57,7 +57,8 @@ class PixelEvidence:
         )
         steps = np.arange(64) * (MAX_LOG_ODDS / STEPS)
         self.log_odds = np.concatenate([steps, -steps, -steps, 0 * steps]).astype(np.float32)
-        """float32 [256]: log-odds of being drivable for each code."""
+        self.log_odds[GAP] = log_odds(TRUSTED)
+        """float32 [256]: log-odds of being drivable for each code; a GAP counts only against older evidence."""
 
     def codes(self, labels: npt.NDArray[np.uint8], confidence: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return the uint8 [h, w] codes of an image; a new array."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from seg_perception.camera import Pose
 from seg_perception.errors import CameraError
 from seg_perception.grid.config import GridConfig
-from seg_perception.grid.evidence import SOLID, PixelEvidence
+from seg_perception.grid.evidence import GAP, SOLID, PixelEvidence
 from seg_perception.grid.types import FREE, OCCUPIED, UNKNOWN, Observation, OccupancyGrid
 from seg_perception.grid.visibility import FAR_OUT, PolarView, polar_view, visible_codes
 from seg_perception.labels import LabelMap
@@ -21,6 +21,10 @@ TIME_JUMP_NS = 1_000_000_000
 """Stamps that go back further than this come from another recording; less is cameras out of step."""
 
 MEMORY = 2.5
+"""Largest log-odds that a cell remembers: a few images turn it over."""
+
+GAIN = 0.5
+"""Share of an image's log-odds that enters the memory: consecutive images are not independent."""
 
 Odds = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
@@ -151,10 +155,15 @@ class GridMapper:
             field = _warp(view.cell_field, matrix, cv2.INTER_LINEAR, FAR_OUT)
             weight = _warp(view.weight, matrix, cv2.INTER_NEAREST, 0.0)
             moved = np.asarray(cv2.remap(codes, field, None, cv2.INTER_NEAREST, None, cv2.BORDER_CONSTANT, 0), np.uint8)
-            np.minimum(self._odds, 0, out=self._odds, where=moved > SOLID)
+            np.minimum(self._odds, 0, out=self._odds, where=(moved > SOLID) & (moved != GAP))
             age_s = (stamp_ns - o.stamp_ns) * 1e-9
             weight *= 0.5 ** (age_s / self._config.half_life_s)
-            turned.append(self._weigh(moved, weight))
+            evidence = self._weigh(moved, weight)
+            # The contact is as likely before as behind the place it is given, so the stretch before it may take back
+            # an older, nearer contact, but never becomes free.
+            evidence *= GAIN
+            np.minimum(evidence, np.maximum(-self._odds, 0), out=evidence, where=moved == GAP)
+            turned.append(evidence)
         for evidence in turned:
             self._odds += evidence
         np.clip(self._odds, -MEMORY, MEMORY, out=self._odds)
@@ -181,6 +190,7 @@ class GridMapper:
     ) -> None:
         for o, view, codes in zip(observations, views, seen, strict=True):
             cells = cv2.remap(codes, view.cell_map, None, cv2.INTER_NEAREST, None, cv2.BORDER_CONSTANT, 0)
+            cells[cells == GAP] = 0
             self._held[o.camera] = (o.stamp_ns, self._weigh(np.asarray(cells, np.uint8), view.weight))
         limit = stamp_ns - round(self._config.hold_s * 1e9)
         self._held = {name: held for name, held in self._held.items() if held[0] >= limit}

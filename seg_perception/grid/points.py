@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from seg_perception.grid.config import GridConfig
-from seg_perception.grid.evidence import PixelEvidence
+from seg_perception.grid.evidence import HIDDEN, PixelEvidence
 from seg_perception.grid.types import GroundPoints, Observation
 from seg_perception.grid.visibility import polar_view, visible_codes
 from seg_perception.labels import LabelMap
@@ -34,7 +34,7 @@ def ground_points(observation: Observation, config: GridConfig, labels: LabelMap
     code, label, certainty = (
         cv2.remap(p, view.cell_map, None, cv2.INTER_NEAREST, None, cv2.BORDER_CONSTANT, 0) for p in polar
     )
-    y, x = np.nonzero((code & 63) > 0)
+    y, x = np.nonzero((np.asarray(code) < HIDDEN) & ((np.asarray(code) & 63) > 0))
     xyz = np.empty((len(x), 3), np.float32)
     xyz[:, 0] = config.x_min_m + (x + 0.5) * config.resolution_m
     xyz[:, 1] = config.y_min_m + (y + 0.5) * config.resolution_m

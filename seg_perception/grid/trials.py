@@ -74,6 +74,17 @@ def trial(model: str, seed: int, width: int) -> Trial:
     return Trial(seed, int(rng.integers(0, 150)), {'front': (camera(model, width), pose)})
 
 
+def two_cameras(seed: int, width: int) -> Trial:
+    """Two cameras 65 degrees wide, turned 25 degrees to either side: they share some 15 degrees ahead."""
+    model = camera(PLUMB_BOB, width)
+    pitch, yaw = math.radians(3.0), math.radians(25.0)
+    cameras = {
+        'left': (model, Pose.mounted(1.5, 0.4, 1.4, 0.0, pitch, yaw)),
+        'right': (model, Pose.mounted(1.5, -0.4, 1.4, 0.0, pitch, -yaw)),
+    }
+    return Trial(seed, 40, cameras)
+
+
 def true_labels(labels: LabelMap) -> Labeller:
     """The scene's own labels with full confidence."""
     return Labeller(labels, None, lambda view: (view.labels, np.full_like(view.labels, 255)))

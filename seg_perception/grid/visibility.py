@@ -18,7 +18,7 @@ import numpy.typing as npt
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.errors import CameraError
 from seg_perception.grid.config import GridConfig
-from seg_perception.grid.evidence import HIDDEN, SOLID
+from seg_perception.grid.evidence import GAP, HIDDEN, SOLID
 
 MIN_HEIGHT_M = 0.05
 FAR_OUT = -1e4
@@ -163,8 +163,11 @@ def visible_codes(view: PolarView, codes: npt.NDArray[np.uint8]) -> npt.NDArray[
     blocked = np.flatnonzero(contact < count)
     start = contact[blocked]
     strongest = polar[start, blocked]
-    # The last free pixel's own footprint ends half a row before the contact: nothing is known about that half row.
-    polar[: count - view.guard] *= 1 - hidden[view.guard :]
+    # The last free pixel was judged at its centre: up to the contact, half a pixel later, nothing is proved free.
+    near = polar[: count - view.guard]
+    gap = hidden[view.guard :]
+    near *= 1 - gap
+    near += gap * np.uint8(GAP)
     polar *= 1 - hidden
     polar += hidden * np.uint8(HIDDEN)
     # A contact at the image's border lies nearer than anything seen: the obstacle ends where the view begins.

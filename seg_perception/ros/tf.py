@@ -6,6 +6,7 @@ import bisect
 import importlib
 import math
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -132,11 +133,13 @@ def interpolate(a: Pose, b: Pose, t: float) -> Pose:
 class PoseSource:
     """Answers both questions from parameters, TF or odometry, as configured."""
 
-    def __init__(self, node: Any, config: NodeConfig, cameras: dict[str, CameraConfig], report: Any) -> None:
+    def __init__(
+        self, node: Any, config: NodeConfig, cameras: dict[str, CameraConfig], report: Callable[[str | None], None]
+    ) -> None:
         """Subscribe to what is needed.
 
         Args:
-            report: called with (kind, text) about odometry that cannot be used, and (kind, None) when it can.
+            report: called with what is wrong with an odometry message, or with None when it can be used.
         """
         self._config, self._report = config, report
         self._mounted = {n: Pose.mounted(*c.extrinsics) for n, c in cameras.items() if c.extrinsics}
@@ -185,9 +188,9 @@ class PoseSource:
     def _on_odometry(self, message: Odometry) -> None:
         try:
             self._odometry.add(message)
-            self._report('bad_odometry', None)
+            self._report(None)
         except CameraError as error:
-            self._report('bad_odometry', str(error))
+            self._report(str(error))
 
     def close(self) -> None:
         """Unsubscribe."""

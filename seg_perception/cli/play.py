@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import Any
 
@@ -45,13 +46,15 @@ def command(source: str, rate: float, loop: bool, clock: bool, wait_s: float, **
     config = PlayConfig(rate=rate, loop=loop, clock=clock, wait_s=wait_s)
     chosen = read_options(**options)
     recording = open_recording(source, replace(chosen, all_topics=chosen.all_topics or not chosen.topics))
-    try:
-        played_from = _rendered(recording) if recording.kind == 'scene' else recording
-        total = None if loop else recording.frame_count
-        with tqdm(total=total, unit='frame', desc='playing', disable=None) as bar:
-            played = play(played_from, config, bar.update)
-    finally:
-        recording.close()
+    total = None if loop else recording.frame_count
+    with contextlib.ExitStack() as stack:
+        stack.callback(recording.close)
+        playable: Spool | Recording = recording
+        if recording.kind == 'scene':
+            playable = _rendered(recording)
+            stack.callback(playable.close)
+        bar = stack.enter_context(tqdm(total=total, unit='frame', desc='playing', disable=None))
+        played = play(playable, config, bar.update)
     for topic, reason in played.left_out.items():
         click.echo(f'not played: {topic}: {reason}', err=True)
     for problem in recording.problems:

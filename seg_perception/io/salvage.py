@@ -81,8 +81,8 @@ class McapSalvage:
         except (struct.error, UnicodeDecodeError):
             self.problems.append(f'{self._path}: the chunk at byte {offset} has no whole head; left out')
             return
-        if len(body) == length and len(data) == size and crc and zlib.crc32(data) != crc:
-            self.problems.append(f'{self._path}: the chunk at byte {offset} has a wrong checksum; left out')
+        if len(body) == length and (len(data) != size or (crc and zlib.crc32(data) != crc)):
+            self.problems.append(f'{self._path}: the chunk at byte {offset} is damaged; left out')
             return
         yield from self._records(io.BytesIO(data), f'the chunk at byte {offset}')
 

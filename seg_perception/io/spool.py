@@ -12,7 +12,7 @@ from seg_perception.io.recording import Recording, TimedMessage
 class Spool:
     """All messages of a recording, read once and played from disk as often as wanted.
 
-    Has `messages` and `image_topics` of `Recording`; the file is gone with the object.
+    Has `messages` and `image_topics` of `Recording`.
     """
 
     def __init__(self, recording: Recording, on_message: Callable[[TimedMessage], None]) -> None:
@@ -31,9 +31,14 @@ class Spool:
                 on_message(m)
             self._file.flush()
         except OSError as error:
+            self._file.close()
             raise RecordingError(
                 f'{tempfile.gettempdir()}: cannot keep {recording.source} there ({error.strerror}); set TMPDIR'
             ) from error
+
+    def close(self) -> None:
+        """Delete the file; calling it twice is allowed."""
+        self._file.close()
 
     def messages(self) -> Iterator[TimedMessage]:
         """Yield the messages in the order they were read."""

@@ -101,6 +101,7 @@ class VideoWriter:
         self._size = (width, height)
         self._closed = False
         try:
+            path.touch()  # ffmpeg would open it only with the first frame
             self._container = av.open(str(path), 'w', format='mp4', options={'movflags': '+faststart'})
             stream = self._container.add_stream('libx264', rate=Fraction(fps).limit_denominator(1000))
             stream.width, stream.height, stream.pix_fmt = width, height, 'yuv420p'

@@ -71,6 +71,7 @@ def _tiles(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     figures = run['figures']
     frames, seconds = run['frames'], run['seconds']
     free = [v for v in figures['free_ahead_m'] if v is not None]
+    known = [v for v in figures['grid_known'] if v is not None]
     ages = np.asarray(figures['age_ms'])
     measured = [v for v in figures['engine_ms'] if v]
     tiles = [
@@ -80,7 +81,7 @@ def _tiles(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ('time in the network', f'{run["engine_seconds"] / seconds:.0%}'),
         ('age p50 / p99', f'{np.percentile(ages, 50):.0f} / {np.percentile(ages, 99):.0f} ms'),
         ('mean confidence', f'{np.mean(figures["confidence"]):.3f}'),
-        ('frames with a grid', f'{len(free)} with free distance' if free else 'none'),
+        ('frames with a grid', f'{len(known)}' if known else 'none'),
     ]
     return [*tiles, ('free ahead, median', f'{np.median(free):.1f} m')] if free else tiles
 

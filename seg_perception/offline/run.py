@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from seg_perception import draw
 from seg_perception.engine.base import Engine
 from seg_perception.errors import RecordingError, SegPerceptionError
-from seg_perception.grid import OccupancyGrid
+from seg_perception.grid import UNKNOWN, OccupancyGrid
 from seg_perception.io.bag_writer import BagWriter
 from seg_perception.io.recording import Recording
 from seg_perception.offline import run_folder, statistics
@@ -189,7 +191,10 @@ class _Run:
         self._gather(batch, result, overlays)
 
     def _gather(self, batch: list[Predicted], result: Result, overlays: list[Any]) -> None:
-        free = statistics.finite(result.grid.free_ahead_m) if result.grid else None
+        free, known = None, None
+        if result.grid is not None:
+            free = statistics.finite(result.grid.free_ahead_m)
+            known = float(np.mean(result.grid.cells != UNKNOWN))
         now = time.perf_counter()
         for p, r, picture in zip(batch, result.cameras, overlays, strict=True):
             confidence, uncertain = statistics.confidence_figures(r.confidence)
@@ -202,6 +207,7 @@ class _Run:
                     confidence,
                     uncertain,
                     free,
+                    known,
                     p.engine_ms,
                     (now - p.read_s) * 1e3,
                     now - self._start_s,

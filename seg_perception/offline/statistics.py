@@ -31,6 +31,8 @@ class FrameFigures(NamedTuple):
     """Share of pixels under a confidence of 0.5."""
     free_ahead_m: float | None
     """Free distance ahead; None without grid, or when nothing ahead is known."""
+    grid_known: float | None
+    """Share of the grid's cells that are known; None without grid."""
     engine_ms: float
     """The network's part; 0 when the labels come from an interrupted run."""
     age_ms: float

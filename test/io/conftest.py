@@ -1,0 +1,119 @@
+"""Small recordings of every kind, made here: 96x64 pictures in the palette's colours, so that FakeEngine labels them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+
+from seg_perception.camera import CameraModel, Pose
+from seg_perception.frames import Image, from_array
+from seg_perception.io import messages
+from seg_perception.io.bag_writer import BagWriter
+from seg_perception.io.recording import TimedMessage
+from seg_perception.labels import DEFAULT_LABELS
+
+WIDTH, HEIGHT = 96, 64
+PERIOD_NS = 100_000_000
+START_NS = 1_700_000_000_000_000_000
+CAMERA = CameraModel(WIDTH, HEIGHT, 80.0, 80.0, 47.5, 31.5, 'plumb_bob', (0.0,) * 5)
+MOUNTED = Pose.mounted(1.0, 0.0, 1.4, 0.0, 0.1, 0.0)
+FRAME_ID = 'front_optical'
+
+
+def picture(i: int) -> np.ndarray:
+    """Frame i, RGB: sky-like `other` above, road below, a vehicle that moves right by two pixels a frame."""
+    palette = DEFAULT_LABELS.palette()
+    rgb = np.empty((HEIGHT, WIDTH, 3), np.uint8)
+    rgb[:24] = palette[5]
+    rgb[24:] = palette[0]
+    rgb[20:34, 10 + 2 * i : 24 + 2 * i] = palette[3]
+    return rgb
+
+
+def stamp(i: int) -> int:
+    """Stamp of frame i."""
+    return START_NS + i * PERIOD_NS
+
+
+def bag_messages(
+    count: int,
+    *,
+    camera: str = 'front',
+    info: bool = True,
+    tf: bool = True,
+    odometry: bool = False,
+    compressed: str = '',
+) -> Iterator[TimedMessage]:
+    """Messages of one camera; they were recorded 5 ms after their stamps."""
+    if tf:
+        yield messages.static_transform(START_NS - 1, 'base_link', FRAME_ID, MOUNTED)
+    for i in range(count):
+        found = []
+        if odometry:
+            found.append(messages.odometry(stamp(i) + PERIOD_NS // 2, 'odom', 'base_link', Pose((float(i), 0.0, 0.0))))
+        if info:
+            found.append(messages.camera_info(f'/{camera}/camera_info', stamp(i), FRAME_ID, CAMERA))
+        if compressed:
+            data = cv2.imencode(f'.{compressed}', picture(i)[:, :, ::-1])[1].reshape(-1)
+            topic = f'/{camera}/image_raw/compressed'
+            found.append(messages.compressed_image(topic, stamp(i), FRAME_ID, data, compressed))
+        else:
+            image: Image = from_array(picture(i), 'rgb8')
+            found.append(messages.image(f'/{camera}/image_raw', stamp(i), FRAME_ID, image))
+        yield from (m._replace(stamp_ns=m.stamp_ns + 5_000_000) for m in found)
+
+
+WriteBag = Callable[..., Path]
+
+
+@pytest.fixture
+def write_bag(tmp_path: Path) -> WriteBag:
+    """Write a bag and return its folder; takes the arguments of `bag_messages` and the name and storage of the bag."""
+
+    def write(count: int, name: str = 'drive', storage: str = 'mcap', **options: object) -> Path:
+        path = tmp_path / name
+        with BagWriter(path, storage=storage, latched=('/tf_static',)) as bag:
+            for message in bag_messages(count, **options):
+                bag.write(message)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Five PNG frames with their calibration and mounting beside them; the names count without leading zeros."""
+    path = tmp_path / 'frames'
+    path.mkdir()
+    for i in range(5):
+        cv2.imwrite(str(path / f'frame{i * 5}.png'), picture(i)[:, :, ::-1])
+    (tmp_path / 'camera_info.yaml').write_text(
+        'image_width: 96\nimage_height: 64\ndistortion_model: plumb_bob\n'
+        'camera_matrix: {rows: 3, cols: 3, data: [80, 0, 47.5, 0, 80, 31.5, 0, 0, 1]}\n'
+        'distortion_coefficients: {rows: 1, cols: 5, data: [0, 0, 0, 0, 0]}\n'
+        'extrinsics: [1.0, 0.0, 1.4, 0.0, 0.1, 0.0]\n'
+    )
+    return path
+
+
+class Made(NamedTuple):
+    """What the tests need to know of the made recordings."""
+
+    camera: CameraModel = CAMERA
+    mounted: Pose = MOUNTED
+    frame_id: str = FRAME_ID
+    period_ns: int = PERIOD_NS
+    picture: Callable[[int], np.ndarray] = staticmethod(picture)
+    stamp: Callable[[int], int] = staticmethod(stamp)
+    messages: Callable[..., Iterator[TimedMessage]] = staticmethod(bag_messages)
+
+
+@pytest.fixture
+def made() -> Made:
+    """The truth of the recordings."""
+    return Made()

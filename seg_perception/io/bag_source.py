@@ -22,7 +22,7 @@ from seg_perception.io.salvage import McapSalvage
 from seg_perception.io.salvage_rosbag1 import Rosbag1Salvage
 from seg_perception.io.salvage_sqlite import SqliteSalvage
 
-READ_TYPES = (messages.IMAGE, messages.COMPRESSED_IMAGE, messages.CAMERA_INFO, messages.TF, messages.ODOMETRY)
+FROM_ROS1 = (messages.IMAGE, messages.COMPRESSED_IMAGE, messages.CAMERA_INFO, messages.TF, messages.ODOMETRY)
 ROS1_TYPES = {'tf/msg/tfMessage': messages.TF}
 ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 SALVAGE: dict[str, type[McapSalvage] | type[SqliteSalvage] | type[Rosbag1Salvage]] = {
@@ -41,7 +41,7 @@ class Topic(NamedTuple):
 
 
 class BagSource:
-    """Reads the types in `READ_TYPES` as ROS 2 messages."""
+    """Reads serialised ROS 2 messages; of a rosbag1 those of the types in `FROM_ROS1`, converted."""
 
     def __init__(self, path: Path) -> None:
         """Open a bag file, or the folder of a rosbag2.
@@ -100,13 +100,16 @@ class BagSource:
         wanted = [
             c
             for c in self._reader.connections
-            if c.topic in topics and ROS1_TYPES.get(c.msgtype, c.msgtype) in READ_TYPES
+            if c.topic in topics and self._known(ROS1_TYPES.get(c.msgtype, c.msgtype))
         ]
         if not wanted:
             return
         for connection, stamp_ns, data in self._reader.messages(connections=wanted):
             msgtype = ROS1_TYPES.get(connection.msgtype, connection.msgtype)
             yield TimedMessage(connection.topic, msgtype, stamp_ns, self._cdr(data, msgtype))
+
+    def _known(self, msgtype: str) -> bool:
+        return not self.ros1 or msgtype in FROM_ROS1
 
     def _cdr(self, data: bytes, msgtype: str) -> bytes:
         # The five types differ from their ROS 1 forms only in Header.seq, which the converter leaves out.
@@ -130,7 +133,7 @@ class BagSource:
             data = message.data
             if data[:4] == ZSTD_MAGIC:
                 data = zstandard.ZstdDecompressor().decompress(data)
-            if msgtype in READ_TYPES:
+            if self._known(msgtype):
                 yield message._replace(msgtype=msgtype, data=self._cdr(data, msgtype))
         for line in chain.from_iterable(r.problems for r in readers):
             if line not in self.problems:

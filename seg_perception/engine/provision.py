@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 from pathlib import Path
 
 from seg_perception.engine import parity, siblings, trt_api
@@ -18,6 +19,10 @@ from seg_perception.errors import EngineError
 from seg_perception.model import ModelSpec
 
 LOG = logging.getLogger(__name__)
+
+_OPENING = threading.Lock()
+"""TensorRT holds locks of its own while it calls the logger, which needs Python's; two threads that open engines at
+once can wait for each other for ever. So they open them one after the other."""
 
 
 def fingerprint(trt: TensorRt, gpu: Gpu, spec: ModelSpec, options: BuildOptions) -> Fingerprint:
@@ -57,6 +62,18 @@ def open_tensorrt(
         ModelError: the file does not follow the contract.
         EngineError: no TensorRT, no GPU, a graph that TensorRT refuses, or a plan that labels wrongly.
     """
+    with _OPENING:
+        return _open(model, options, plan, progress, rebuild, save_to)
+
+
+def _open(
+    model: Path,
+    options: BuildOptions,
+    plan: Path | None,
+    progress: ProgressFn | None,
+    rebuild: bool,
+    save_to: Path | None,
+) -> TensorRtEngine:
     session = Session()  # first, because a missing GPU is the most usual reason and the quickest to find
     try:
         trt = trt_api.load()

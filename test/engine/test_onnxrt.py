@@ -28,13 +28,13 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_a_file_that_is_no_onnx(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / 'bad.onnx'
     path.write_bytes(data)
-    with pytest.raises(ModelError, match='bad.onnx: .*export'):
+    with pytest.raises(ModelError, match=r'bad.onnx: .*export'):
         OnnxRuntimeEngine(path)
 
 
 def test_a_truncated_model(tiny: Path) -> None:
     tiny.write_bytes(tiny.read_bytes()[:-40])
-    with pytest.raises(ModelError, match='tiny.onnx: ONNX Runtime cannot load it'):
+    with pytest.raises(ModelError, match=r'tiny.onnx: ONNX Runtime cannot load it'):
         OnnxRuntimeEngine(tiny)
 
 
@@ -83,7 +83,7 @@ def test_a_graph_that_breaks_the_contract(tiny: Path, change: object, message: s
 
 
 def test_cuda_that_is_not_there(tiny: Path) -> None:
-    with pytest.raises(EngineError, match='CUDA was asked for.*onnxruntime-gpu'):
+    with pytest.raises(EngineError, match=r'CUDA was asked for.*onnxruntime-gpu'):
         OnnxRuntimeEngine(tiny, device='cuda')
 
 

@@ -118,7 +118,7 @@ def test_another_users_plan_is_refused(cache: PlanCache, monkeypatch: pytest.Mon
 
 def test_a_directory_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('')
-    with pytest.raises(EngineError, match='cannot create the plan cache .*set SEG_PERCEPTION_CACHE'):
+    with pytest.raises(EngineError, match=r'cannot create the plan cache .*set SEG_PERCEPTION_CACHE'):
         PlanCache(tmp_path / 'file' / 'plans')
 
 

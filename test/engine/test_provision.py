@@ -187,6 +187,6 @@ def test_a_foreign_model_is_a_model_error_on_every_backend(gpu: Any, tmp_path: P
     path = tmp_path / 'foreign.onnx'
     path.write_bytes(b'not a model')
     for backend in ('auto', 'tensorrt', 'onnxruntime'):
-        with pytest.raises(ModelError, match='foreign.onnx'):
+        with pytest.raises(ModelError, match=r'foreign.onnx'):
             open_engine(path, backend)
     assert gpu.leaks() == {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +58,22 @@ class PerceptionNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the engine and create subscriptions and publishers."""
         self.failure = None
-        worker = Worker(partial(self._open_engine), self.get_logger().error)
         try:
-            engine = worker.open(self.context.ok)
-        except (SegPerceptionError, InterruptedError) as error:
+            self._configure()
+        except SegPerceptionError as error:
             self.failure = error
-            worker.stop()
+            self.close()
             self.get_logger().fatal(f'cannot be configured: {error}')
             return TransitionCallbackReturn.FAILURE
-        self._worker = worker
+        except Exception as error:  # a bug, which rclpy would turn into a state without a word
+            self.failure = error
+            self.get_logger().fatal(f'cannot be configured: {error!r}')
+            raise
+        return super().on_configure(state)
+
+    def _configure(self) -> None:
+        self._worker = worker = Worker(self._open_engine, self.get_logger().error)
+        engine = worker.open(self.context.ok)
         self._outputs = Outputs(self, self.config, engine.spec.labels)
         self._poses = PoseSource(self, self.config, self.camera_configs, self._on_odometry_problem)
         self.inputs = {
@@ -84,7 +90,6 @@ class PerceptionNode(LifecycleNode):
             f'configured: {engine.spec.name} on {info.backend} ({info.device}, {info.precision}), cameras '
             f'{", ".join(self.config.cameras)}{reason}'
         )
-        return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to process images."""
@@ -181,7 +186,8 @@ def start(node: PerceptionNode) -> None:
     """
     if node.trigger_configure() != TransitionCallbackReturn.SUCCESS:
         raise node.failure or RuntimeError('configure failed')
-    node.trigger_activate()
+    if node.trigger_activate() != TransitionCallbackReturn.SUCCESS:
+        raise RuntimeError('activate failed')
 
 
 def _init(args: list[str] | None) -> None:
@@ -203,7 +209,7 @@ def main(args: list[str] | None = None, engine_factory: EngineFactory = open_eng
         if node.config.autostart:
             start(node)
         executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException, InterruptedError):
+    except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except SegPerceptionError as error:
         if node is None:  # else `on_configure` has logged it
@@ -214,7 +220,7 @@ def main(args: list[str] | None = None, engine_factory: EngineFactory = open_eng
         if node is not None:
             node.close()
         rclpy.try_shutdown()
-    if failure is not None and not isinstance(failure, InterruptedError | SegPerceptionError):
+    if failure is not None and not isinstance(failure, SegPerceptionError):
         raise failure
     return 0
 

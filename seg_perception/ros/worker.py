@@ -42,12 +42,12 @@ class Worker:
 
         Raises:
             ModelError, EngineError: it cannot be opened.
-            InterruptedError: `still_wanted` became false.
+            KeyboardInterrupt: `still_wanted` became false: SIGTERM has ended ROS, as SIGINT would have ended the wait.
         """
         self._thread.start()
         while not self._opened.wait(0.1):
             if not still_wanted():
-                raise InterruptedError('shut down while the engine was being opened')
+                raise KeyboardInterrupt
         if self.crash is not None:
             raise self.crash
         assert self.engine is not None
@@ -89,11 +89,11 @@ class Worker:
             self._wake.notify()
 
     def stop(self) -> None:
-        """End the thread and close the engine; waits for the current run."""
+        """End the thread and close the engine; waits for the current run, but not for an engine still being opened."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
-        if self._thread.is_alive():
+        if self._opened.is_set():
             self._thread.join(timeout=10.0)
 
     def _main(self) -> None:

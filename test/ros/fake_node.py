@@ -15,21 +15,26 @@ from seg_perception.ros.node import main
 
 
 class SlowEngine(FakeEngine):
-    """Takes FAKE_ENGINE_S per run, and fails once at the run FAKE_ENGINE_FAILS_AT."""
+    """Takes FAKE_ENGINE_S per run; fails at run FAKE_ENGINE_FAILS_AT and has a bug at run FAKE_ENGINE_BUG_AT."""
 
     runs = 0
 
     def infer(self, n: int) -> Prediction:
         SlowEngine.runs += 1
+        print('batch of', n)
         if SlowEngine.runs == int(os.environ.get('FAKE_ENGINE_FAILS_AT', '0')):
             raise EngineError('the device fell off the bus')
+        if SlowEngine.runs == int(os.environ.get('FAKE_ENGINE_BUG_AT', '0')):
+            raise ZeroDivisionError('a bug')
         time.sleep(float(os.environ.get('FAKE_ENGINE_S', '0')))
         return super().infer(n)
 
 
 def open_fake(model: Path, backend: str, *, max_batch: int, threads: int) -> Any:
-    """Stand in for `seg_perception.engine.open_engine`."""
-    return SlowEngine(height=64, width=96, max_batch=max_batch)
+    """Stand in for `seg_perception.engine.open_engine`; takes FAKE_ENGINE_OPEN_S."""
+    print('opening the engine')
+    time.sleep(float(os.environ.get('FAKE_ENGINE_OPEN_S', '0')))
+    return SlowEngine(max_batch=max_batch)
 
 
 if __name__ == '__main__':

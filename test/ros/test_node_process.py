@@ -7,8 +7,9 @@ import signal
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.srv import ChangeState, GetState
-from nav_msgs.msg import OccupancyGrid
+from nav_msgs.msg import OccupancyGrid, Odometry
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -174,9 +175,72 @@ def test_overload_skips_old_images_and_counts_them(start, client):
     assert all(b - a >= 2 for a, b in itertools.pairwise(positions)), 'images in between were skipped'
 
 
+def test_fresh_cameras_go_through_the_engine_as_one_batch(start, client):
+    node = start(params={'cameras': '[front, left, right]', 'max_batch': '2'}, FAKE_ENGINE_S='0.1')
+    lists = [client.listen(f'/seg_perception/{c}/labels', Image) for c in ('front', 'left', 'right')]
+    client.wait(
+        lambda: all(len(messages) >= 3 for messages in lists) and 'batch of 2' in node.text(),
+        'results of three cameras, two of them at once',
+        lambda: [client.send(c, ROAD) for c in ('front', 'left', 'right')],
+    )
+    assert 'batch of 3' not in node.text()
+
+
+def test_grid_moves_with_odometry(start, client):
+    """The vehicle stands at x = 100.04 m in odom: whole cells of 0.1 m, the window 0 to 40 m ahead of it."""
+    start(params={'front.extrinsics': '[0.0, 0.0, 1.5, 0.0, 0.1, 0.0]', 'diagnostics_period_s': '0.1'})
+    client.send_info('front')
+    publisher = client.publisher('/odom', Odometry)
+    grids = client.listen('/seg_perception/drivable_area', OccupancyGrid, LATCHED)
+
+    def drive():
+        message = Odometry(child_frame_id='base_link')
+        message.header.stamp = client.stamp()
+        message.pose.pose.position.x, message.pose.pose.orientation.w = 100.04, 1.0
+        publisher.publish(message)
+        client.send('front', ROAD, stamp=message.header.stamp)
+
+    client.wait(lambda: any(g.header.frame_id == 'odom' and 0 in g.data for g in grids), 'a grid in odom', drive)
+    grid = next(g for g in grids if g.header.frame_id == 'odom' and 0 in g.data)
+    assert (grid.info.origin.position.x, grid.info.origin.position.y) == pytest.approx((100.0, -20.0))
+    # Images after odometry has ended are not placed anywhere.
+    status = client.status(
+        'camera front', lambda s: 'no odometry within 0.2 s' in s.message, each=lambda: client.send('front', ROAD)
+    )
+    assert status.level == DiagnosticStatus.WARN
+
+
 def test_failing_engine_is_opened_again(start, client):
     node = start(params={'diagnostics_period_s': '0.1'}, FAKE_ENGINE_FAILS_AT='2')
     labels = client.listen('/seg_perception/front/labels', Image)
     client.wait(lambda: len(labels) >= 3, 'results before and after the failure', lambda: client.send('front', ROAD))
     assert client.count('engine', 'engine errors') == 1
     assert 'engine failed: the device fell off the bus; opening it again' in node.text()
+
+
+def test_bug_ends_the_node_visibly(start, client):
+    node = start(params={'diagnostics_period_s': '0.1'}, FAKE_ENGINE_BUG_AT='2')
+    client.listen('/seg_perception/front/labels', Image)
+    client.wait(lambda: node.process.poll() is not None, 'the end of the node', lambda: client.send('front', ROAD))
+    assert node.process.returncode == 1
+    assert 'Traceback' in node.text()
+    assert 'ZeroDivisionError: a bug' in node.text()
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_signals_while_the_engine_is_being_opened(node_process, client, tmp_path, number):
+    node = node_process(tmp_path, params={}, FAKE_ENGINE_OPEN_S='60')
+    client.wait(lambda: 'opening the engine' in node.text(), 'the engine being opened')
+    assert node.stop(number) == 0, node.text()
+    assert 'Traceback' not in node.text()
+
+
+def test_unreadable_parameter_file_ends_it_with_one_line(node_process, tmp_path):
+    bad = tmp_path / 'params.yaml'
+    bad.write_text('/**:\n  ros__parameters:\n')
+    node = node_process(
+        tmp_path, params={}, command=['-m', 'seg_perception.ros.node', '--ros-args', '--params-file', str(bad)]
+    )
+    assert node.process.wait(20) == 1
+    assert "Couldn't parse params file" in node.text()
+    assert 'Traceback' not in node.text()

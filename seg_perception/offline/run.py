@@ -15,7 +15,7 @@ import numpy as np
 
 from seg_perception import draw
 from seg_perception.engine.base import Engine
-from seg_perception.errors import RecordingError, SegPerceptionError
+from seg_perception.errors import EngineError, RecordingError, SegPerceptionError
 from seg_perception.grid import UNKNOWN, OccupancyGrid
 from seg_perception.io.bag_writer import BagWriter
 from seg_perception.io.recording import Recording
@@ -102,7 +102,7 @@ def process(
         folder.write(described)
         write_report(folder.path, described, run.least_certain.pictures())
     except SegPerceptionError as error:
-        run.abort()
+        run.abort(keep=isinstance(error, EngineError))  # then the files are good, and a second attempt goes on
         with contextlib.suppress(SegPerceptionError):
             folder.write({'status': f'failed: {error}', 'settings': settings})
         raise
@@ -159,17 +159,14 @@ class _Run:
         if self._video:
             self._video.close()
 
-    def abort(self) -> None:
-        """Leave the files as they are: without their index no reader takes them for whole."""
-        for close in (
-            self._write.close,
-            self._encode.close,
-            self._bag.abort,
-            self._video.abort if self._video else None,
-        ):
-            if close is not None:
-                with contextlib.suppress(Exception):  # the first error is the one to report
-                    close()
+    def abort(self, *, keep: bool) -> None:
+        """Close the files; without `keep` the bag gets no index, so that no reader takes it for whole."""
+        closing: list[Callable[[], None]] = [self._write.close, self._encode.close]
+        closing.append(self._bag.close if keep else self._bag.abort)
+        closing += [self._video.close] if self._video else []
+        for close in closing:
+            with contextlib.suppress(Exception):  # the first error is the one to report
+                close()
 
     def summary(self, folder: RunFolder, earlier: EarlierRun | None) -> RunSummary:
         """Say how it went."""

@@ -57,10 +57,6 @@ class RunVideo:
         if self._writer is not None:
             self._writer.close()
 
-    def abort(self) -> None:
-        """Close the file as it is."""
-        self.close()
-
 
 def _grid_panel(grid: OccupancyGrid | None, result: CameraResult, height: int) -> UInt8:
     """Draw the grid in a square; without one, say why."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.camera import CameraModel, Pose
-from seg_perception.labels import DEFAULT_LABELS, Role
+from seg_perception.labels import DEFAULT_LABELS, LabelMap, Role
 from seg_perception.postprocess import (
     ContourConfig,
     LaneLine,
@@ -86,12 +86,13 @@ class ThingScorer:
                 self._false += 1
 
     def add_regions(
-        self, frame: SceneFrame, camera: str, mounting: tuple[CameraModel, Pose], labels: UInt8, config: ContourConfig
+        self, frame: SceneFrame, camera: str, mounting: tuple[CameraModel, Pose], labels: UInt8, label_map: LabelMap
     ) -> None:
         """Score outlines and footprints that come from `labels`, uint8 [h, w] of any size of the same view."""
         model, pose = mounting
+        config = ContourConfig(max_range_m=RANGE_M)
         small = model.resized(labels.shape[1], labels.shape[0])
-        mask = role_mask(labels, DEFAULT_LABELS, Role.ROAD, Role.LANE)
+        mask = role_mask(labels, label_map, Role.ROAD, Role.LANE)
         found = np.zeros((round(RANGE_M / CELL_M), round(2 * RANGE_M / CELL_M)), np.uint8)
         for outline in drivable_outlines(mask, config, small, pose):
             rings = [r for r in (outline.ring_m, *(outline.holes_m or ())) if r is not None]
@@ -104,7 +105,7 @@ class ThingScorer:
             self._iou.append(float(both / either))
         obstacles = set(DEFAULT_LABELS.ids(Role.OBSTACLE))
         true = [f for f in frame.footprints if f.label in obstacles]
-        for footprint in obstacle_footprints(labels, DEFAULT_LABELS, config, small, pose):
+        for footprint in obstacle_footprints(labels, label_map, config, small, pose):
             near = footprint.contact_m[np.hypot(*footprint.contact_m.T) <= RANGE_M]
             if true and footprint.contact_seen and len(near):
                 self._footprint_errors.append(_edge_distances(near, true))
@@ -127,6 +128,22 @@ class ThingScorer:
             float(np.mean(self._iou)) if self._iou else None,
             float(np.median(footprints)) if len(footprints) else None,
         )
+
+
+def summary(name: str, scores: ThingScores) -> str:
+    """Return one line of text."""
+    errors = ', '.join(
+        f'{band} median {v["median"]:.3f} p95 {v["p95"]:.3f} m' for band, v in scores.lane_lateral_error_m.items()
+    )
+
+    def figure(value: float | None) -> str:
+        return '-' if value is None else f'{value:.3f}'
+
+    return (
+        f'{name}: lane lines {errors or "none"}; found {figure(scores.lane_found)}, '
+        f'false per 100 frames {scores.lane_false_per_100:.1f}; outline IoU {figure(scores.outline_iou)}, '
+        f'footprints {figure(scores.footprint_error_m)} m'
+    )
 
 
 def _mean(match: tuple[Float64, int]) -> float:

@@ -28,6 +28,7 @@ from seg_perception.grid.trials import (
     two_cameras,
 )
 from seg_perception.labels import DEFAULT_LABELS
+from seg_perception.lane_metrics import ThingScores, summary
 from seg_perception.scene import CameraView
 
 FREE_IOU, RANGE_MEDIAN, RANGE_P95 = 0.97, 0.03, 0.06
@@ -44,6 +45,7 @@ class _Evaluation:
     labeller: Labeller
     rows: list[Row] = field(default_factory=list)
     pictures: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    things: dict[str, ThingScores] = field(default_factory=dict)
 
     def run(self, name: str, trials: Iterable[Trial], error: Callable[[Pose], Pose], bars: bool) -> None:
         """Score a configuration frame by frame and fused, print both."""
@@ -53,6 +55,7 @@ class _Evaluation:
                 if t.seed < 2 and number == 1:
                     self.pictures[f'{name}, drive {t.seed}'] = draw_outcome(outcome)
         single, fused = runner.single.result(), runner.fused.result()
+        self.things[name] = runner.things.scores()
         better = fused.total.range_error_p95 < single.total.range_error_p95
         self._add(Row(name, single, _meets_bars(single) if bars else None))
         self._add(Row(f'{name}_fused', fused, better if bars else None))
@@ -157,6 +160,8 @@ def command(
         wrong |= {f'height_error_{e:+g}_m': _raised(e) for e in HEIGHT_ERRORS_M}
         for name, error in wrong.items():
             evaluation.run(name, (trial(PLUMB_BOB, s, width) for s in few), error, bars=False)
+    for name, scores in evaluation.things.items():
+        click.echo(summary(name, scores))
     _write(evaluation, model, json_path, report)
     return 3 if check and any(row.passed is False for row in evaluation.rows) else 0
 
@@ -165,6 +170,8 @@ def _write(evaluation: _Evaluation, model: Path | None, json_path: Path | None, 
     source = model.name if model else f'true labels, {evaluation.width} pixels wide'
     if json_path:
         configurations = {row.name: measures(row.score) for row in evaluation.rows}
+        for name, scores in evaluation.things.items():
+            configurations[name] |= scores._asdict()
         data = {'labels': source, 'seeds': evaluation.seeds, 'configurations': configurations}
         json_path.write_text(json.dumps(data, indent=2) + '\n', encoding='utf-8')
     if report:

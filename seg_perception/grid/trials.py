@@ -15,7 +15,9 @@ from seg_perception.grid.fusion import GridMapper
 from seg_perception.grid.score import Scorer, in_vehicle_frame, measured_ranges
 from seg_perception.grid.types import Observation, OccupancyGrid
 from seg_perception.labels import LabelMap
-from seg_perception.scene import CameraView, Drive, Mounting, TruthGrid, Window
+from seg_perception.lane_metrics import ThingScorer
+from seg_perception.postprocess import LaneConfig, Lanes, LaneTracker
+from seg_perception.scene import CameraView, Drive, Mounting, SceneFrame, TruthGrid, Window
 
 MODELS = {
     PLUMB_BOB: (1010.0, (-0.21, 0.052, 0.0004, -0.0003, 0.0)),
@@ -105,6 +107,7 @@ class TrialRunner:
     ) -> None:
         self.config = config or GridConfig()
         self.single, self.fused = Scorer(), Scorer()
+        self.things = ThingScorer()
         self._labeller = labeller
         self._error = mounting_error
         c = self.config
@@ -116,11 +119,13 @@ class TrialRunner:
         single, fused = (
             GridMapper(self.config, self._labeller.labels, self._labeller.class_precision) for _ in range(2)
         )
+        tracker = LaneTracker(LaneConfig(), self._labeller.labels)
         for step in range(FRAMES):
             index = trial.first_frame + step
             frame = drive.frame(index)
             observations = [self._observe(name, frame.cameras[name], drive, index) for name in trial.cameras]
             grid = fused.update(observations)
+            lanes = tracker.update(observations)
             if step % SCORE_EVERY != SCORE_EVERY - 1:
                 continue
             single.reset()
@@ -135,6 +140,7 @@ class TrialRunner:
                 truth,
             )
             self._score(outcome, drive, index)
+            self._score_things(frame, drive, observations[0], lanes)
             yield outcome
 
     def _observe(self, name: str, view: CameraView, drive: Drive, index: int) -> Observation:
@@ -144,6 +150,11 @@ class TrialRunner:
         time_s = index / drive.rate_hz
         odom = drive.odom_from_vehicle(time_s)
         return Observation(name, round(time_s * 1e9), labels, confidence, sized, self._error(pose), odom)
+
+    def _score_things(self, frame: SceneFrame, drive: Drive, first: Observation, lanes: Lanes) -> None:
+        mounting = drive.cameras[first.camera]
+        self.things.add(frame, first.camera, mounting, lanes)
+        self.things.add_regions(frame, first.camera, mounting, first.labels, self._labeller.labels)
 
     def _score(self, outcome: Outcome, drive: Drive, index: int) -> None:
         name, (_, pose) = next(iter(outcome.trial.cameras.items()))

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from seg_perception.camera import CameraModel, Pose
+from seg_perception.labels import DEFAULT_LABELS
 from seg_perception.lane_metrics import ThingScorer
-from seg_perception.postprocess import ContourConfig, LaneLine, Lanes
+from seg_perception.postprocess import LaneLine, Lanes
 from seg_perception.postprocess.ground import ground_table
 from seg_perception.scene import CameraView, Footprint, SceneFrame
 from seg_perception.scene import LaneLine as TrueLine
@@ -71,7 +72,7 @@ def test_outlines_and_footprints_of_perfect_labels():
     near = 159.5 + 400 * 1.5 / 12
     labels[140 : round(near), 239 - 33 : 240 + 33] = VEHICLE
     scorer = ThingScorer()
-    scorer.add_regions(truth, 'front', (CAMERA, POSE), labels, ContourConfig())
+    scorer.add_regions(truth, 'front', (CAMERA, POSE), labels, DEFAULT_LABELS)
     scores = scorer.scores()
     assert scores.outline_iou > 0.95
     assert scores.footprint_error_m < 0.3
@@ -81,5 +82,5 @@ def test_a_shifted_outline_scores_less():
     truth = frame([])
     scorer = ThingScorer()
     shifted = np.roll(truth.cameras['front'].labels, 40, axis=1)
-    scorer.add_regions(truth, 'front', (CAMERA, POSE), shifted, ContourConfig())
+    scorer.add_regions(truth, 'front', (CAMERA, POSE), shifted, DEFAULT_LABELS)
     assert scorer.scores().outline_iou < 0.9

@@ -27,7 +27,7 @@ class SqliteSalvage:
     def __init__(self, path: Path) -> None:
         self.problems: list[str] = []
         self._path = path
-        self._cut_rows = 0
+        self._cut_rows = self._pages_missing = 0
 
     def messages(self) -> Iterator[TimedMessage]:
         """Yield every whole message in order of recording time.
@@ -36,17 +36,20 @@ class SqliteSalvage:
             RecordingError: the file is not an SQLite database.
         """
         self.problems.clear()
-        self._cut_rows = 0
+        self._cut_rows = self._pages_missing = 0
         with self._path.open('rb') as file:
-            if file.read(len(MAGIC)) != MAGIC:
+            header = file.read(FILE_HEADER_BYTES)
+            if header[: len(MAGIC)] != MAGIC:
                 raise RecordingError(f'{self._path}: does not begin as an SQLite file; record it again')
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 yield from self._messages(data)
-        if self._cut_rows:
-            self.problems.append(f'{self._path}: {self._cut_rows} messages are cut off')
+        if self._cut_rows or self._pages_missing:
+            missing = f'{self._pages_missing} pages are missing at its end'
+            self.problems.append(f'{self._path}: {missing}, {self._cut_rows} messages are cut off')
 
     def _messages(self, data: mmap.mmap) -> Iterator[TimedMessage]:
         pages = Pages(data)
+        self._pages_missing = max(0, pages.announced - pages.count)
         topics: dict[int, tuple[str, str]] = {}
         index: list[tuple[int, int, int, int]] = []
         for number in range(1, pages.count + 1):
@@ -82,6 +85,7 @@ class Pages:
         (size,) = struct.unpack_from('>H', data, 16) if len(data) >= FILE_HEADER_BYTES else (0,)
         self._page = 65536 if size == 1 else size
         self.count = len(data) // self._page if self._page >= 512 else 0
+        self.announced: int = struct.unpack_from('>I', data, 28)[0] if self.count else 0
         self._usable = self._page - (data[20] if self.count else 0)
 
     def cells(self, number: int) -> Iterator[tuple[int, int]]:

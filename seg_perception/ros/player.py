@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import os
 import signal
 import threading
 import time
@@ -20,7 +18,7 @@ from seg_perception.errors import ConfigError
 from seg_perception.io import messages
 from seg_perception.io.prefetch import Prefetch
 from seg_perception.io.recording import ImageTopic, TimedMessage
-from seg_perception.paths import share_file
+from seg_perception.ros.transport import use_large_segment
 
 AHEAD = 4
 """Messages prepared before they are due."""
@@ -79,7 +77,7 @@ def play(recording: Playable, config: PlayConfig, on_image: Callable[[], None] =
     Args:
         on_image: called after each published image, for progress.
     """
-    _use_shared_memory_profile()
+    use_large_segment()
     stop = threading.Event()
     previous = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGINT, signal.SIGTERM)}
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
@@ -90,14 +88,6 @@ def play(recording: Playable, config: PlayConfig, on_image: Callable[[], None] =
         rclpy.try_shutdown()
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _use_shared_memory_profile() -> None:
-    """Let Fast DDS carry big frames in shared memory, unless the user chose a profile: its default loses them."""
-    with contextlib.suppress(ConfigError):
-        profile = str(share_file('config/fastdds_shm.xml'))
-        for variable in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'):
-            os.environ.setdefault(variable, profile)
 
 
 class _Player:

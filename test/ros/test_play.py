@@ -1,0 +1,162 @@
+"""`seg_perception play` as a process: what subscribers get, the clock, loops, and how it ends."""
+
+from __future__ import annotations
+
+import array
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+from nav_msgs.msg import Odometry
+from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from seg_perception.camera import CameraModel, Pose
+from seg_perception.frames import from_array
+from seg_perception.io import messages
+from seg_perception.io.bag_writer import BagWriter
+
+TIMEOUT_S = 30
+KEEP = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+CAMERA = CameraModel(96, 64, 80.0, 80.0, 47.5, 31.5)
+
+
+def stamp_ns(message):
+    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+
+
+def picture(i):
+    return np.full((64, 96, 3), 10 * i, np.uint8)
+
+
+def listen(client, topic, kind, qos):
+    """Subscribe anew: the client outlives a test."""
+    if topic in client.received:
+        client.ignore(topic)
+    return client.listen(topic, kind, qos)
+
+
+@pytest.fixture
+def bag(tmp_path):
+    """Six frames 40 ms apart with calibration, pose and odometry, recorded in 2023."""
+    start = 1_700_000_000_000_000_000
+    with BagWriter(tmp_path / 'drive', latched=('/tf_static',)) as writer:
+        writer.write(messages.static_transform(start, 'base_link', 'optical', Pose((1.0, 0.0, 1.5))))
+        for i in range(6):
+            at = start + 40_000_000 * i
+            writer.write(messages.odometry(at, 'odom', 'base_link', Pose((float(i), 0.0, 0.0))))
+            writer.write(messages.camera_info('/front/camera_info', at, 'optical', CAMERA))
+            writer.write(messages.image('/front/image_raw', at, 'optical', from_array(picture(i), 'rgb8')))
+    return tmp_path / 'drive'
+
+
+@pytest.fixture
+def player(client):
+    """Start `play`; whatever still runs at the end is stopped."""
+    running = []
+
+    def start(*arguments):
+        running.append(
+            subprocess.Popen(
+                [sys.executable, '-m', 'seg_perception', 'play', *map(str, arguments)],
+                env={**os.environ, 'ROS_DOMAIN_ID': str(client.context.get_domain_id())},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return running[-1]
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def finish(client, process):
+    """Spin until the player has ended, and a little longer for what is on its way."""
+    client.wait(lambda: process.poll() is not None, 'the end of play')
+    output, errors = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, errors
+    return output, errors
+
+
+def test_a_bag_comes_as_a_live_camera_with_stamps_of_now(bag, player, client):
+    images = listen(client, '/front/image_raw', Image, qos_profile_sensor_data)
+    infos = listen(client, '/front/camera_info', CameraInfo, KEEP)
+    odometry = listen(client, '/odom', Odometry, KEEP)
+    before = time.time_ns()
+    output, _ = finish(client, player(bag, '--wait', TIMEOUT_S))
+    client.wait(lambda: len(images) == 6, 'six images')
+    assert '6 images' in output
+    assert [m.data[0] for m in images] == [0, 10, 20, 30, 40, 50]
+    assert (images[0].width, images[0].height, images[0].encoding, images[0].step) == (96, 64, 'rgb8', 288)
+    assert images[3].data == array.array('B', picture(3).tobytes())
+    stamps = [stamp_ns(m) for m in images]
+    assert np.diff(stamps).tolist() == [40_000_000] * 5
+    assert before < stamps[0] < time.time_ns()
+    assert [stamp_ns(m) for m in infos] == stamps == [stamp_ns(m) for m in odometry]
+    assert (infos[0].k[0], infos[0].width, infos[0].header.frame_id) == (80.0, 96, 'optical')
+    assert [m.pose.pose.position.x for m in odometry] == [0, 1, 2, 3, 4, 5]
+
+
+def test_clock_keeps_the_recorded_stamps(bag, player, client):
+    images = listen(client, '/front/image_raw', Image, KEEP)
+    clock = listen(client, '/clock', Clock, KEEP)
+    finish(client, player(bag, '--clock', '--rate', 0.5, '--wait', TIMEOUT_S))
+    client.wait(lambda: len(images) == 6, 'six images')
+    assert [stamp_ns(m) - 1_700_000_000_000_000_000 for m in images] == [i * 40_000_000 for i in range(6)]
+    times = [c.clock.sec * 10**9 + c.clock.nanosec for c in clock]
+    assert times == sorted(times)
+    assert 1_700_000_000_000_000_000 <= times[0] <= times[-1] <= 1_700_000_000_200_000_000
+    assert len(times) > 12
+
+
+def test_a_folder_loops_until_ctrl_c_and_ends_with_0(tmp_path, player, client):
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f'{i}.png'), picture(i))
+    images = listen(client, '/rear/image_raw', Image, qos_profile_sensor_data)
+    process = player(tmp_path, '--camera', 'rear', '--fps', 50, '--loop', '--wait', TIMEOUT_S)
+    client.wait(lambda: len(images) > 7, 'more images than files')
+    process.send_signal(signal.SIGINT)
+    _, errors = finish(client, process)
+    assert 'Traceback' not in errors
+    assert {m.header.frame_id for m in images} == {'rear_optical_frame'}
+    stamps = [stamp_ns(m) for m in images]
+    assert stamps == sorted(set(stamps))
+
+
+def test_sigterm_ends_with_0(bag, player, client):
+    images = listen(client, '/front/image_raw', Image, qos_profile_sensor_data)
+    process = player(bag, '--loop', '--wait', TIMEOUT_S)
+    client.wait(lambda: images, 'an image')
+    process.send_signal(signal.SIGTERM)
+    finish(client, process)
+
+
+def test_compressed_images_go_out_as_they_are_under_another_name(tmp_path, player, client):
+    jpeg = cv2.imencode('.jpg', picture(7))[1].reshape(-1)
+    with BagWriter(tmp_path / 'drive') as writer:
+        writer.write(messages.compressed_image('/cam/color/compressed', 5, 'optical', jpeg, 'jpeg'))
+    found = listen(client, '/front/image_raw/compressed', CompressedImage, KEEP)
+    finish(client, player(tmp_path / 'drive', '--camera', 'front', '--wait', TIMEOUT_S))
+    client.wait(lambda: found, 'the compressed image')
+    assert (bytes(found[0].data), found[0].format) == (jpeg.tobytes(), 'jpeg')
+
+
+def test_what_cannot_be_played_is_one_line(player, client, tmp_path):
+    process = player(tmp_path / 'nothing')
+    client.wait(lambda: process.poll() is not None, 'the end of play')
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert errors == (
+        f'seg_perception: error: {tmp_path}/nothing: no such file or folder; '
+        'give a bag, a video, a folder of frames or scene:SEED\n'
+    )

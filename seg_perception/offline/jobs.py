@@ -123,7 +123,9 @@ def _work(job: Job, connection: Connection) -> None:
 
 
 def run_cluster(jobs: Sequence[Job], address: str, stop: threading.Event, on_progress: OnProgress) -> Iterator[Outcome]:
-    """Do the jobs on a running Ray cluster whose machines see the same files.
+    """Do the jobs on a running Ray cluster whose machines have this package and see the same files.
+
+    A job takes as many CPUs of the cluster as it has threads; one when it leaves that open.
 
     Raises:
         ConfigError: Ray is not installed, or the cluster does not answer.
@@ -131,7 +133,7 @@ def run_cluster(jobs: Sequence[Job], address: str, stop: threading.Event, on_pro
     try:
         import ray
     except ImportError as error:
-        raise ConfigError('Ray is not installed, and --cluster needs it; pip install "ray==2.56.1"') from error
+        raise ConfigError('Ray is not installed, and --cluster needs it; pip install "ray==2.60.0"') from error
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -146,8 +148,11 @@ def run_cluster(jobs: Sequence[Job], address: str, stop: threading.Event, on_pro
 
 
 def _on_ray(ray: Any, jobs: Sequence[Job], stop: threading.Event, on_progress: OnProgress) -> Iterator[Outcome]:
-    remote = ray.remote(max_retries=0)(run_job)
-    running = {remote.remote(job): (job, 1) for job in jobs}
+    def submit(job: Job, attempt: int) -> Any:
+        job = replace(_again(job, attempt), threads=max(1, job.threads))
+        return ray.remote(num_cpus=job.threads, max_retries=0)(run_job).remote(job)
+
+    running = {submit(job, 1): (job, 1) for job in jobs}
     while running:
         if stop.is_set():
             for reference in running:
@@ -161,7 +166,7 @@ def _on_ray(ray: Any, jobs: Sequence[Job], stop: threading.Event, on_progress: O
             except ray.exceptions.RayError as error:
                 cause = getattr(error, 'cause', None) or error
                 if attempt < ATTEMPTS and may_pass_next_time(cause):
-                    running[remote.remote(_again(job, attempt + 1))] = (job, attempt + 1)
+                    running[submit(job, attempt + 1)] = (job, attempt + 1)
                 else:
                     yield Outcome(job, None, ' '.join(str(cause).split())[:300], attempt)
                 continue

@@ -44,6 +44,7 @@ class Drive:
         cameras: name -> (CameraModel, vehicle_from_camera); one `default_camera()` named 'front' when None.
         rate_hz: frames per second.
         length_m: how far the vehicle drives.
+        straight: no curves.
 
     Raises:
         ConfigError: rate or length is not positive, or there is no camera.
@@ -55,6 +56,7 @@ class Drive:
         cameras: Mapping[str, Mounting] | None = None,
         rate_hz: float = 10.0,
         length_m: float = 160.0,
+        straight: bool = False,
     ) -> None:
         self.cameras: dict[str, Mounting] = dict(cameras) if cameras is not None else {'front': default_camera()}
         if not self.cameras or not rate_hz > 0 or not 1.0 <= length_m <= 2000.0:
@@ -65,7 +67,7 @@ class Drive:
         self.rate_hz, self.length_m = rate_hz, length_m
         rng = np.random.default_rng(seed)
         self.layout = _layout(rng, length_m)
-        self.road = Road(_curvature(rng, self.layout, length_m), -BEHIND_M)
+        self.road = Road(_curvature(rng, self.layout, length_m) * (not straight), -BEHIND_M)
         start, end = -BEHIND_M, length_m + AHEAD_M
         self.ground = build_ground(rng, self.layout, start, end)
         fixed = static_solids(rng, self.layout, start, end)

@@ -9,7 +9,8 @@ from seg_perception.engine.trt_api import TensorRt, first_line
 
 
 def parse_message(parser: Any, path: Path, trt: TensorRt) -> str:
-    problems = []
+    """Return one line that names the operators and nodes which the parser refused, and the way out."""
+    problems, quantised = [], False
     for i in range(parser.num_errors):
         error = parser.get_error(i)
         text = first_line(error.desc())
@@ -17,11 +18,16 @@ def parse_message(parser: Any, path: Path, trt: TensorRt) -> str:
         reason = '' if text in ('', 'false', 'success') else f': {text}'
         where = f'operator {operator} of node {node!r}' if operator else 'the file'
         problems.append(where + reason)
+        quantised = quantised or operator in ('QuantizeLinear', 'DequantizeLinear')
     listed = '; '.join(problems[:3]) + (f'; and {len(problems) - 3} more' if len(problems) > 3 else '')
-    return f'{path}: {trt} does not take {listed or "the graph"}; export without it, or run with backend onnxruntime'
+    way_out = 'export without it, or run with backend onnxruntime'
+    if quantised:
+        way_out = 'TensorRT takes the .int8-trt.onnx file of a model, which the int8 export writes beside this one'
+    return f'{path}: {trt} does not take {listed or "the graph"}; {way_out}'
 
 
 def build_message(errors: list[str], path: Path, trt: TensorRt) -> str:
+    """Return one line with the first thing that the builder complained about, and the remedy."""
     reason = errors[0] if errors else 'no reason given'
     return explain(f'{path}: {trt} cannot build it', reason)
 
@@ -30,7 +36,7 @@ def explain(what: str, reason: str) -> str:
     """Return `what`, TensorRT's reason and, where the reason is a known one, the remedy; one line."""
     text = reason.lower()
     remedies = (
-        (('out of memory', 'outofmemory', 'cudaerror 2'), 'close other GPU programs, or lower --batch or --workspace'),
+        (('out of memory', 'outofmemory'), 'close other GPU programs, or lower --batch or --workspace'),
         (('driver version is insufficient', 'cudaerror 35'), 'install or update the NVIDIA driver'),
         (('no cuda-capable device', 'no device', 'cudaerror 100'), 'no NVIDIA GPU is visible; check nvidia-smi'),
         (

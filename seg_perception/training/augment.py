@@ -89,9 +89,7 @@ def photometric(image: UInt8, config: AugmentConfig, rng: np.random.Generator) -
     return image
 
 
-def _tone(
-    image: UInt8, gamma: float, gain: float, offset: float, cast: float, rng: np.random.Generator
-) -> UInt8:
+def _tone(image: UInt8, gamma: float, gain: float, offset: float, cast: float, rng: np.random.Generator) -> UInt8:
     """Apply gamma, gain, offset and a random colour cast through one table."""
     gains = gain * np.exp(rng.uniform(-cast, cast, 3))
     level = np.linspace(0, 1, 256)[:, None] ** gamma * 255

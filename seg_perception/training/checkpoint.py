@@ -76,4 +76,6 @@ def load_weights(network: nn.Module, state: dict[str, Any], path: Path) -> None:
         network.load_state_dict(state)
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip() if '\n' in str(error) else str(error)
-        raise ModelError(f'{path}: weights of another network ({reason[:160]}); use the configuration it came with') from error
+        raise ModelError(
+            f'{path}: weights of another network ({reason[:160]}); use the configuration it came with'
+        ) from error

@@ -16,11 +16,42 @@ from seg_perception.labels import VOID, LabelMap, read_class_table
 from seg_perception.training.config import DatasetConfig, read_yaml
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp')
-CITYSCAPES_IDS = (
-    'unlabeled|ego vehicle|rectification border|out of roi|static|dynamic|ground|road|sidewalk|parking|rail track|'
-    'building|wall|fence|guard rail|bridge|tunnel|pole|polegroup|traffic light|traffic sign|vegetation|terrain|sky|'
-    'person|rider|car|truck|bus|caravan|trailer|train|motorcycle|bicycle'
-).split('|')
+CITYSCAPES_IDS = [
+    'unlabeled',
+    'ego vehicle',
+    'rectification border',
+    'out of roi',
+    'static',
+    'dynamic',
+    'ground',
+    'road',
+    'sidewalk',
+    'parking',
+    'rail track',
+    'building',
+    'wall',
+    'fence',
+    'guard rail',
+    'bridge',
+    'tunnel',
+    'pole',
+    'polegroup',
+    'traffic light',
+    'traffic sign',
+    'vegetation',
+    'terrain',
+    'sky',
+    'person',
+    'rider',
+    'car',
+    'truck',
+    'bus',
+    'caravan',
+    'trailer',
+    'train',
+    'motorcycle',
+    'bicycle',
+]
 """Names of ids 0..33 of gtFine labelIds (cityscapesScripts, labels.py)."""
 
 
@@ -52,7 +83,6 @@ class ClassMapping(NamedTuple):
     """[256] from the data set's ids to target ids."""
     known: npt.NDArray[np.bool_]
     """[256] ids that the class table has."""
-    layout: str
 
 
 def find_pairs(root: Path, layout: str) -> list[Pair]:
@@ -125,15 +155,16 @@ def choose(pairs: Sequence[Pair], config: DatasetConfig) -> tuple[list[Pair], li
     return train, select
 
 
-def read_mapping(path: Path, root: Path, labels: LabelMap, sets: list[tuple[int, ...]]) -> ClassMapping:
+def read_mapping(path: Path, ids: Mapping[str, int], labels: LabelMap, sets: list[tuple[int, ...]]) -> ClassMapping:
     """Read a class mapping; new sets of classes are appended to `sets`.
+
+    Args:
+        ids: the data set's classes, name to id.
 
     Raises:
         ConfigError: a class name is not in the model or the data set, or a data-set class is mapped twice or not at all.
     """
     data = read_yaml(path)
-    layout = str(data.get('layout', 'folder'))
-    ids = _dataset_ids(root, layout)
     lut, known = np.full(256, VOID, np.uint8), np.zeros(256, np.bool_)
     known[list(ids.values())] = True
     seen: dict[str, str] = {}
@@ -141,15 +172,17 @@ def read_mapping(path: Path, root: Path, labels: LabelMap, sets: list[tuple[int,
         value = VOID if target == '' else _target_id(target, labels, sets, path)
         for name in names:
             if name not in ids:
-                raise ConfigError(f'{path}: class {name!r} is not in {root}; it has {sorted(ids)}')
+                raise ConfigError(f'{path}: class {name!r} is not in the data set; it has {sorted(ids)}')
             if name in seen:
                 raise ConfigError(f'{path}: class {name!r} is mapped to {seen[name]!r} and to {target!r}; keep one')
             seen[name] = target
             lut[ids[name]] = value
     missing = sorted(set(ids) - set(seen))
     if missing:
-        raise ConfigError(f'{path}: classes {missing} of {root} are not mapped; map them or put them under ignore')
-    return ClassMapping(lut, known, layout)
+        raise ConfigError(
+            f'{path}: classes {missing} of the data set are not mapped; map them or put them under ignore'
+        )
+    return ClassMapping(lut, known)
 
 
 def _entries(data: Mapping[str, Any], path: Path) -> list[tuple[str, list[str]]]:
@@ -234,8 +267,10 @@ def load(configs: Sequence[DatasetConfig], data: Path, folder: Path, labels: Lab
     sets: list[tuple[int, ...]] = []
     for config in configs:
         root = data / config.root
-        mapping = read_mapping(folder / config.mapping, root, labels, sets)
-        for pairs, samples in zip(choose(find_pairs(root, mapping.layout), config), (train, select), strict=True):
+        path = folder / config.mapping
+        layout = str(read_yaml(path).get('layout', 'folder'))
+        mapping = read_mapping(path, _dataset_ids(root, layout), labels, sets)
+        for pairs, samples in zip(choose(find_pairs(root, layout), config), (train, select), strict=True):
             samples.extend(read_sample(pair, mapping) for pair in pairs)
     if not select:
         raise DataError('no data set has a selection split; give `select`, a pattern of names, to one of them')

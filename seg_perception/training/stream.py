@@ -102,7 +102,7 @@ def batches(dataset: CropDataset, config: TrainConfig, first_step: int) -> Itera
     """
     end = config.steps * config.batch
     with ThreadPoolExecutor(config.workers) as pool:
-        ahead = deque(pool.submit(dataset.__getitem__, k) for k in range(first_step * config.batch, end)[: AHEAD])
+        ahead = deque(pool.submit(dataset.__getitem__, k) for k in range(first_step * config.batch, end)[:AHEAD])
         next_k = first_step * config.batch + len(ahead)
         for _ in range(first_step, config.steps):
             crops = []

@@ -1,0 +1,1 @@
+"""Measuring a model file against labelled images, by the path the node takes."""

@@ -109,8 +109,13 @@ class Session:
         self._done.synchronize()
 
     def timer(self) -> Any:
-        """Return a new CUDA event that records time; see `elapsed_ms`."""
+        """Return a new CUDA event: `record(stream)`, `synchronize()`, and `time_since(event)` in milliseconds."""
         return self._cuda.Event()
+
+    def free_bytes(self) -> int:
+        """Return the GPU memory that is free now, for all programs."""
+        with self.phase('ask for free memory'):
+            return int(self._cuda.mem_get_info()[0])
 
     def check_thread(self) -> None:
         """Refuse a foreign thread, in which calls would reach another context or none.

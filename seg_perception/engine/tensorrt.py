@@ -110,7 +110,7 @@ class TensorRtEngine:
         if not self._context.execute_async_v3(self._session.stream.handle):
             raise EngineError(self._message('run the network'))
 
-    def engine_ms(self, n: int, runs: int) -> list[float]:
+    def network_ms(self, n: int, runs: int) -> list[float]:
         """Return the time of the network alone, without copies, of each of `runs` runs, by CUDA events."""
         session, times = self._session, []
         session.check_thread()
@@ -123,6 +123,11 @@ class TensorRtEngine:
                 end.synchronize()
                 times.append(float(end.time_since(start)))
         return times
+
+    def free_device_bytes(self) -> int:
+        """Return the GPU memory that is free now, for all programs."""
+        self._session.check_thread()
+        return self._session.free_bytes()
 
     def close(self) -> None:
         """Release the plan, then all memory, then the CUDA context; calling it twice is allowed."""

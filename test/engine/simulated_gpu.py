@@ -153,6 +153,7 @@ class SimulatedGpu:
             stream.queue.append(lambda: host.ravel().__setitem__(slice(None), gpu.memory[device][: host.nbytes]))
 
         cuda.init = lambda: gpu.call('init')
+        cuda.mem_get_info = lambda: ((1 << 30) - sum(m.size for m in gpu.memory.values()), 1 << 30)
         cuda.get_version = lambda: (12, 6, 0)
         cuda.get_driver_version = lambda: 12060
         cuda.device_attribute = types.SimpleNamespace(INTEGRATED='integrated')

@@ -11,6 +11,8 @@ import pytest
 
 from seg_perception.engine import open_engine
 from seg_perception.engine.cuda import Session
+from seg_perception.engine.fake import FakeEngine
+from seg_perception.engine.measure import memory_growth, time_engine
 from seg_perception.errors import EngineError
 
 OPENING = [
@@ -72,10 +74,8 @@ def test_closing_frees_all_even_when_every_free_fails(gpu: Any, tiny: Path) -> N
 
 def test_a_thousand_frames_allocate_nothing(gpu: Any, tiny: Path) -> None:
     engine = open_engine(tiny, 'tensorrt')
-    engine.infer(1)
     before = set(gpu.memory)
-    for _ in range(1000):
-        engine.infer(1)
+    assert memory_growth(engine, 1000).device_mb == 0
     assert set(gpu.memory) == before
     engine.close()
 
@@ -126,7 +126,15 @@ def test_a_session_reports_the_machine(gpu: Any) -> None:
     assert gpu.leaks() == {}
 
 
-def test_engine_time_comes_from_cuda_events(gpu: Any, tiny: Path) -> None:
-    engine = open_engine(tiny, 'tensorrt')
-    assert engine.engine_ms(1, runs=3) == [1.5, 1.5, 1.5]
+def test_the_networks_own_time_comes_from_cuda_events(gpu: Any, tiny: Path) -> None:
+    engine = open_engine(tiny, 'tensorrt', max_batch=2)
+    timing = time_engine(engine, 2, runs=3, warm_up=1)
+    assert (timing.batch, timing.network_ms) == (2, 1.5)
+    assert timing.overhead == timing.infer_ms / 1.5
     engine.close()
+
+
+def test_an_engine_without_cuda_events_has_no_time_of_its_own() -> None:
+    timing = time_engine(FakeEngine(), 1, runs=3, warm_up=1)
+    assert (timing.network_ms, timing.overhead) == (None, None)
+    assert timing.infer_p99_ms >= timing.infer_ms > 0

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Everything that needs a GPU, in one command and one table: `python3 test/gpu/run_all.py`.
+
+Sets itself up where only nvcc, PyTorch and pip are: what is missing (pycuda is compiled, a minute or two) goes into
+`build/gpu-site`, nothing else is touched. Exit code 3: a gate failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE = ROOT / 'build' / 'gpu-site'
+NEEDED = {
+    'numpy': 'numpy<2.3',
+    'cv2': 'opencv-python-headless<5',
+    'click': 'click',
+    'filelock': 'filelock',
+    'platformdirs': 'platformdirs',
+    'onnx': 'onnx',
+    'pytest': 'pytest<9',
+    'pytest_timeout': 'pytest-timeout',
+    'onnxruntime': 'onnxruntime-gpu',
+    'pycuda': 'pycuda',
+}
+RTX = ('tensorrt_rtx_cu13_bindings', 'tensorrt_rtx_cu13_libs')
+
+
+def main() -> int:
+    """Prepare, then run this file again in the prepared environment."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--wheels', type=Path, help='folder of carried wheels and source packages; no network is used')
+    parser.add_argument('--frames', type=Path, help='folder of camera images; rendered street scenes when left out')
+    parser.add_argument('--models', type=Path, default=ROOT / 'engines', help='folder of .onnx files')
+    parser.add_argument('--runs', type=int, default=500, help='timed runs of each batch')
+    parser.add_argument('--flat', type=int, default=10_000, help='frames of the memory test')
+    arguments = parser.parse_args()
+    if os.environ.get('SEG_PERCEPTION_GPU_READY') != '1':
+        environment = prepare(arguments.wheels)
+        return subprocess.call([sys.executable, __file__, *sys.argv[1:]], env=environment, cwd=ROOT)
+    import table  # beside this file; its imports exist only now
+
+    failed = table.run(arguments.models, arguments.frames, arguments.runs, arguments.flat)
+    print('\n== contract suite and tests on the GPU', flush=True)
+    tests = [sys.executable, '-m', 'pytest', '-q', '-m', 'gpu', 'test/engine', 'test/gpu', '-p', 'no:cacheprovider']
+    failed |= subprocess.call(tests, cwd=ROOT) != 0
+    return 3 if failed else 0
+
+
+def prepare(wheels: Path | None) -> dict[str, str]:
+    """Install what is missing and return the environment in which it is found."""
+    environment = dict(os.environ, SEG_PERCEPTION_GPU_READY='1')
+    nvcc = shutil.which('nvcc') or next(map(str, sorted(Path('/usr/local').glob('cuda*/bin/nvcc'), reverse=True)), None)
+    if nvcc:
+        cuda = Path(nvcc).resolve().parents[1]
+        environment.update(CUDA_ROOT=str(cuda), PATH=f'{cuda / "bin"}{os.pathsep}{environment["PATH"]}')
+    sys.path.insert(0, str(SITE))
+    missing = [requirement for module, requirement in NEEDED.items() if importlib.util.find_spec(module) is None]
+    if not any(importlib.util.find_spec(m) for m in ('tensorrt', 'tensorrt_rtx', 'tensorrt_rtx_bindings')):
+        missing += RTX
+    if missing:
+        print('installing', ', '.join(missing), 'into', SITE, flush=True)
+        source = ['--no-index', '--find-links', str(wheels)] if wheels else []
+        command = [sys.executable, '-m', 'pip', 'install', '--quiet', '--target', str(SITE), *source]
+        for requirement in missing:  # one by one, so that a package which this machine cannot have stops nothing else
+            if subprocess.call([*command, requirement], env=environment) != 0:
+                print(f'note: {requirement} could not be installed; what needs it is left out', flush=True)
+    environment['PYTHONPATH'] = os.pathsep.join(map(str, (ROOT, SITE, *filter(None, [environment.get('PYTHONPATH')]))))
+    # ONNX Runtime's CUDA provider finds cuDNN and cuBLAS in the libraries that PyTorch brings.
+    libraries = [str(p) for folder in map(Path, sys.path) for p in folder.glob('nvidia/*/lib')]
+    environment['LD_LIBRARY_PATH'] = os.pathsep.join([*libraries, environment.get('LD_LIBRARY_PATH', '')])
+    return environment
+
+
+if __name__ == '__main__':
+    sys.exit(main())

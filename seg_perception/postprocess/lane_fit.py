@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.postprocess.lane_points import MarkingPoints
+from seg_perception.postprocess.lane_solve import Fit, fit_all, solve, weights_of
 from seg_perception.postprocess.lane_types import ORDER, LaneConfig, LaneLine
 
 Float64 = npt.NDArray[np.float64]
@@ -21,15 +22,9 @@ BIN_M = 0.25
 NEAR_M = 20.0
 """The first search looks no further: a coarse curvature is still right there."""
 MAX_LINES = 8
-SCALE_M = 20.0
-"""x is divided by this inside the fit, for conditioning."""
-PRIOR_SIGMA_M = np.array([100.0, 6.0, 4.0, 0.7])
-"""Deviation of each term at SCALE_M: any offset, 0.3 rad, 1/50 m curvature, and how fast roads change it."""
-GATES_M = ((0.5, 0.015), (0.35, 0.01), (0.2, 0.006), (0.2, 0.006))
-"""Distance from the line at x = 0, and per metre of x, within which points count; one pair per iteration."""
-CORRELATION_M = 0.25
-"""Errors of rows closer than this on the ground are taken as one error."""
 MIN_ROWS = 6
+SHORT_PAINT_M = 2.0
+"""Least paint of a line that has a long one beside it."""
 MIN_PURITY = 0.7
 MIN_EXPLAINED = 0.15
 """Least share of all paint that belongs to the lines found; less is noise or a junction full of arrows."""
@@ -50,12 +45,9 @@ def find_lines(points: MarkingPoints, config: LaneConfig) -> list[LaneLine]:
         return []
     start = np.zeros((len(offsets), ORDER + 1))
     start[:, 0], start[:, 1], start[:, 2] = offsets, theta, kappa / 2
-    coefficients, owner = _fit_all(points, start)
-    lines = []
-    for i in range(len(offsets)):
-        line = _judge(points, owner, i, coefficients[i], config)
-        if line is not None:
-            lines.append(line)
+    fit = fit_all(points, start)
+    judged = [_judge(points, fit, i, config) for i in range(len(offsets))]
+    lines = _supported([line for line in judged if line is not None], config)
     if sum(line.painted_m for line in lines) < MIN_EXPLAINED * (points.length_m.sum() + points.clutter_m):
         return []
     return sorted(_distinct(lines, config), key=lambda line: -line.coefficients[0])
@@ -127,63 +119,40 @@ def _piles(points: MarkingPoints, theta: float, kappa: float, config: LaneConfig
     return np.array(found)
 
 
-def _fit_all(points: MarkingPoints, start: Float64) -> tuple[Float64, npt.NDArray[np.intp]]:
-    """Fit all lines together; each point counts for the nearest one. Returns coefficients and the owner, -1 for none."""
-    coefficients: Float64 = start
-    basis = np.vander(points.x_m, ORDER + 1, increasing=True)
-    owner: npt.NDArray[np.intp] = np.full(len(points.x_m), -1, np.intp)
-    for gate, gate_per_m in GATES_M:
-        residual = np.abs(points.y_m - coefficients @ basis.T)
-        nearest = residual.argmin(axis=0)
-        inside = residual.min(axis=0) <= gate + gate_per_m * np.abs(points.x_m)
-        owner = np.where(inside, nearest, -1)
-        weights = (owner == np.arange(len(start))[:, None]) * _weights(points)
-        coefficients = _solve(points, weights)[0]
-    return coefficients, owner
-
-
-def _weights(points: MarkingPoints) -> Float64:
-    return np.minimum(1.0, points.length_m / CORRELATION_M) / points.sigma_m**2
-
-
-def _solve(points: MarkingPoints, weights: Float64) -> tuple[Float64, Float64]:
-    """Weighted least squares with the prior: coefficients [L, 4] and covariances [L, 4, 4] for weights [L, N]."""
-    scaled = np.vander(points.x_m / SCALE_M, ORDER + 1, increasing=True)
-    squares = (scaled[:, :, None] * scaled[:, None, :]).reshape(len(scaled), -1)
-    information = (weights @ squares).reshape(-1, ORDER + 1, ORDER + 1) + np.diag(1 / PRIOR_SIGMA_M**2)
-    covariance = np.linalg.inv(information)
-    unscale = SCALE_M ** -np.arange(ORDER + 1.0)
-    solution = np.einsum('lij,lj->li', covariance, weights @ (scaled * points.y_m[:, None]))
-    return solution * unscale, covariance * unscale[:, None] * unscale
-
-
-def _judge(
-    points: MarkingPoints,
-    owner: npt.NDArray[np.intp],
-    i: int,
-    coefficients: Float64,
-    config: LaneConfig,
-) -> LaneLine | None:
+def _judge(points: MarkingPoints, fit: Fit, i: int, config: LaneConfig) -> LaneLine | None:
     """Cut a line where its paint ends, fit it for the last time, and drop it unless it looks like a painted line."""
-    own = np.flatnonzero(owner == i)
+    own = np.flatnonzero(fit.owner == i)
     own = own[np.argsort(points.x_m[own])]
     own = own[_longest_chain(points.x_m[own], points.length_m[own], config.max_gap_m)]
     if len(own) < MIN_ROWS:
         return None
     x, y, sigma, length = (v[own] for v in points[:4])
     mine = MarkingPoints(x, y, sigma, length, 0.0)
-    start, end = float(mine.x_m[0]), float(mine.x_m[-1])
-    painted = min(float(mine.length_m.sum()), end - start)
-    if painted < config.min_painted_m or end - start < config.min_span_m:
+    start, end = float(x[0]), float(x[-1])
+    painted = min(float(length.sum()), end - start)
+    if painted < max(MIN_PAINTED_SHARE * (end - start), min(SHORT_PAINT_M, config.min_painted_m)):
         return None
-    if painted < MIN_PAINTED_SHARE * (end - start) or _purity(points, owner, coefficients, start, end) < MIN_PURITY:
+    if _purity(points, fit.coefficients[i], start, end) < MIN_PURITY:
         return None
-    weights = _weights(mine)[None]
-    final, covariance = (v[0] for v in _solve(mine, weights))
-    squared = np.square(mine.y_m - np.polynomial.polynomial.polyval(mine.x_m, final))
-    spread = max(1.0, float((weights[0] * squared).sum() / weights.sum() * np.mean(1 / mine.sigma_m**2)))
-    line = LaneLine(0, final, covariance * spread, start, end, painted)
+    coefficients, covariance = (v[0] for v in solve(mine, weights_of(mine)[None] / fit.spread[i], fit.prior))
+    line = LaneLine(0, coefficients, covariance, start, end, painted)
     return line if line.sigma_m([start, end]).max() <= MAX_SIGMA_M else None
+
+
+def _supported(lines: list[LaneLine], config: LaneConfig) -> list[LaneLine]:
+    """Keep long lines, and short ones (a single dash) only at a lane's distance from a long one and no nearer.
+
+    An arrow lies in the middle of its lane, half a lane from the lines beside it.
+    """
+    long = [s for s in lines if s.painted_m >= config.min_painted_m and s.x_end_m - s.x_start_m >= config.min_span_m]
+    short = [s for s in lines if not any(s is other for other in long)]
+
+    def beside(line: LaneLine) -> bool:
+        x = (line.x_start_m + line.x_end_m) / 2
+        gaps = [abs(float(line.y_m(x) - other.y_m(x))) for other in long]
+        return bool(gaps) and config.min_lane_m <= min(gaps) <= config.max_lane_m
+
+    return long + [s for s in short if beside(s)]
 
 
 def _longest_chain(x: Float64, length: Float64, max_gap_m: float) -> slice:
@@ -197,9 +166,7 @@ def _longest_chain(x: Float64, length: Float64, max_gap_m: float) -> slice:
     return slice(int(bounds[best]), int(bounds[best + 1]))
 
 
-def _purity(
-    points: MarkingPoints, owner: npt.NDArray[np.intp], coefficients: Float64, start: float, end: float
-) -> float:
+def _purity(points: MarkingPoints, coefficients: Float64, start: float, end: float) -> float:
     """Return the share of paint within a metre of the line that is on it; low in noise, zebras, letters and hatching."""
     along = (points.x_m >= start) & (points.x_m <= end)
     distance = np.abs(points.y_m - np.polynomial.polynomial.polyval(points.x_m, coefficients))

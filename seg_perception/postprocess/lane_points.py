@@ -19,7 +19,7 @@ Float64 = npt.NDArray[np.float64]
 MAX_RUNS_PER_ROW = 8
 """More runs than this on average are noise, not lines; the image then shows none, at no cost."""
 
-EDGE_SIGMA_PX = 0.4
+EDGE_SIGMA_PX = 0.5
 """Standard deviation of the middle of a run, from both of its edges."""
 
 CROWD_M = 1.3

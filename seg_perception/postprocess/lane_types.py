@@ -26,8 +26,8 @@ class LaneConfig:
     max_marking_m: float = 0.4  # wider paint is a stop line, a zebra or a letter
     min_confidence: float = 0.4  # a pixel below this is no marking
     min_painted_m: float = 2.5  # least length of paint along a line
-    min_span_m: float = 5.0  # least distance from the first to the last paint of a line
-    max_gap_m: float = 11.0  # longest gap between dashes of one line
+    min_span_m: float = 5.0  # a shorter line counts only beside a longer one, at a lane's distance
+    max_gap_m: float = 12.5  # longest gap between dashes of one line
     min_separation_m: float = 1.5  # two lines are at least this far apart
     min_lane_m: float = 2.3  # narrower is no ego lane
     max_lane_m: float = 5.5  # wider is no ego lane

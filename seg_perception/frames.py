@@ -102,7 +102,10 @@ def decompress(data: Any) -> Image:
         FrameError: empty, corrupt or unknown data.
     """
     buffer = np.frombuffer(data, np.uint8)
-    pixels = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if len(buffer) else None
+    try:
+        pixels = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if len(buffer) else None
+    except cv2.error:  # a header that claims an absurd size
+        pixels = None
     if pixels is None:
         raise FrameError(f'compressed image of {len(buffer)} bytes cannot be decoded; expected JPEG or PNG data')
     return from_array(np.asarray(pixels, np.uint8), 'bgr8')

@@ -127,7 +127,6 @@ class OnnxRuntimeEngine:
         binding = self._session.io_binding()
         for name, array in (('labels', self._labels), ('confidence', self._confidence)):
             binding.bind_output(name, 'cpu', 0, np.uint8, array[:n].shape, array.ctypes.data)
-        binding.bind_input('image', 'cpu', 0, np.uint8, self._input[:n].shape, self._input.ctypes.data)
         return binding
 
     def input(self, n: int) -> npt.NDArray[np.uint8]:
@@ -144,8 +143,11 @@ class OnnxRuntimeEngine:
         check_batch(n, self.max_batch)
         if not self._bindings:
             raise EngineError(f'{self.spec.path}: the engine is closed; open it again')
+        binding = self._bindings[n]
         try:
-            self._session.run_with_iobinding(self._bindings[n])
+            # Binding is what copies the input to a GPU; bound once, every frame would be the first one.
+            binding.bind_input('image', 'cpu', 0, np.uint8, self._input[:n].shape, self._input.ctypes.data)
+            self._session.run_with_iobinding(binding)
         except ORT_ERRORS as error:
             raise EngineError(f'ONNX Runtime failed on {n} frames: {_first_line(error)}') from error
         return Prediction(self._labels[:n], self._confidence[:n])

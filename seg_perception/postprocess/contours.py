@@ -148,10 +148,10 @@ def _component_footprints(
     cuts = np.flatnonzero(~((ratio < 1.1 * under_body) & (ratio > 1 / (1.1 * under_body)))) + 1
     result = []
     for part in np.split(np.arange(len(pixels)), cuts):
-        if reach[part].min() > config.max_range_m or len(part) < 2:
+        part = part[reach[part] <= config.max_range_m]  # before the hull, which may keep the far ends only
+        if len(part) < 2:
             continue
         corners = part[_lower_hull(pixels[part])]
-        corners = corners[reach[corners] <= config.max_range_m]
         seen = bool(pixels[corners, 1].max() < camera.height - 1)
         result.append(Footprint(class_id, points[corners], seen))
     return result

@@ -1,3 +1,5 @@
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -98,7 +100,9 @@ def test_compressed_images() -> None:
     rgb = np.full((8, 8, 3), (10, 20, 200), np.uint8)
     png = cv2.imencode('.png', rgb)[1].tobytes()
     assert frames.to_rgb(frames.decompress(png))[0, 0].tolist() == [200, 20, 10]
-    for bad in (b'', b'not a picture', png[:20]):
+    absurd = png[:16] + (60000).to_bytes(4, 'big') * 2 + png[24:]
+    absurd = absurd[:29] + zlib.crc32(absurd[12:29]).to_bytes(4, 'big') + absurd[33:]
+    for bad in (b'', b'not a picture', png[:20], absurd):
         with pytest.raises(FrameError, match=f'{len(bad)} bytes cannot be decoded'):
             frames.decompress(bad)
 

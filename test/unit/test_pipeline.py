@@ -93,7 +93,8 @@ def test_a_camera_that_cannot_feed_the_grid_says_why_and_the_other_one_does(
     assert pipeline.run([frame('left', **changes)]).grid is None
 
 
-def test_nothing_is_computed_for_a_grid_nobody_wants(pipeline: Pipeline) -> None:
+def test_nothing_is_computed_for_a_grid_nobody_wants(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline.mapper, 'update', lambda _: pytest.fail('the grid was computed'))
     result = pipeline.run([frame()], want_grid=False)
     assert result.grid is None
     assert result.cameras[0].problem is None

@@ -175,16 +175,18 @@ def _summary(recorder: Recorder, source: str, model: Path) -> dict[str, Any]:
 
 
 def _scene_iou(recorder: Recorder, source: str, rate: float | None, labels: LabelMap) -> dict[str, float]:
-    """Compare with the truth of the drive; its n-th odometry message carries the stamp of its n-th frame."""
+    """Compare with the truth of the drive; the odometry of an image's stamp tells which frame it is."""
     from seg_perception.io.recording import RecordingOptions
     from seg_perception.io.scene_drive import SceneRecording
 
     drive = SceneRecording(source, RecordingOptions(camera=CAMERA, rate_hz=rate)).drive
     counts = np.zeros((len(DEFAULT_LABELS), len(labels)), np.int64)
-    for i, stamp in enumerate(recorder.odometry_stamps):
-        if i % TRUTH_EVERY == 0 and stamp in recorder.labelled:
+    track_m = np.array([drive.odom_from_vehicle(i / drive.rate_hz).translation_m[:2] for i in range(len(drive))])
+    for stamp, answer in list(recorder.labelled.items())[::TRUTH_EVERY]:
+        if stamp in recorder.positions_m:
+            i = int(np.linalg.norm(track_m - recorder.positions_m[stamp], axis=1).argmin())
             truth = drive.frame(i).cameras[CAMERA].labels
-            predicted = labels_to_size(recorder.labelled[stamp].labels, truth.shape[1], truth.shape[0])
+            predicted = labels_to_size(answer.labels, truth.shape[1], truth.shape[0])
             counts += confusion_matrix(truth, predicted, *counts.shape)
     measured = {'drivable': (Role.ROAD, Role.LANE), 'lane': (Role.LANE,), 'obstacle': (Role.OBSTACLE,)}
     return {

@@ -40,7 +40,7 @@ class Recorder(Node):
         self.jpegs: dict[int, bytes] = {}
         self.labelled: dict[int, Labelled] = {}
         self.grids: dict[int, OccupancyGrid] = {}
-        self.odometry_stamps: list[int] = []
+        self.positions_m: dict[int, tuple[float, float]] = {}
         self.diagnostics: dict[str, dict[str, str]] = {}
         self._label_topic = f'/{perception}/{camera}/labels'
         self.create_subscription(Image, f'/{camera}/image_raw', self._on_image, qos_profile_sensor_data)
@@ -80,7 +80,8 @@ class Recorder(Node):
         self.grids[stamp] = OccupancyGrid(cells, info.resolution, x, y, frame, stamp, float('nan'))
 
     def _on_odometry(self, message: Odometry) -> None:
-        self.odometry_stamps.append(convert.stamp_ns(message.header.stamp))
+        position = message.pose.pose.position
+        self.positions_m[convert.stamp_ns(message.header.stamp)] = (position.x, position.y)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:

@@ -127,3 +127,13 @@ def test_obstacles_above_the_horizon_and_specks_have_no_footprint():
 def test_range_of_a_setting_is_checked():
     with pytest.raises(ConfigError, match=r'contours\.max_range_m is 0'):
         ContourConfig(max_range_m=0)
+
+
+def test_a_footprint_whose_ends_are_out_of_range_keeps_its_middle():
+    flat = CameraModel(480, 320, 400.0, 400.0, 239.5, 139.5)
+    labels = np.full((320, 480), OTHER, np.uint8)
+    labels[140:153, 20:460] = VEHICLE  # its lower edge is one image row, 46 m ahead: the corners are beyond 50 m
+    (footprint,) = obstacle_footprints(labels, DEFAULT_LABELS, ContourConfig(), flat, Pose.mounted(0, 0, 1.5, 0, 0, 0))
+    distance_m = np.hypot(*footprint.contact_m.T[:2])
+    assert len(footprint.contact_m) >= 2
+    assert (distance_m <= 50.0).all()

@@ -47,6 +47,8 @@ class CameraResult(NamedTuple):
     odom_from_vehicle: Pose | None
     problem: CameraError | None
     """Why this camera gives the grid no evidence; None when it does, or when the grid is off."""
+    visible: npt.NDArray[np.uint8] | None = None
+    """What the grid saw with this camera, for `grid.ground_points`; None when it gave no evidence."""
 
 
 class Result(NamedTuple):
@@ -147,7 +149,12 @@ class Pipeline:
                 usable.append(observation)
             except CameraError as error:
                 results[i] = r._replace(problem=error)
-        return self.mapper.update(usable) if usable else None
+        if not usable:
+            return None
+        grid = self.mapper.update(usable)
+        for i, r in enumerate(results):
+            results[i] = r._replace(visible=None if r.problem else self.mapper.visible[r.camera])
+        return grid
 
 
 def _observation(r: CameraResult) -> Observation:

@@ -20,10 +20,10 @@ from seg_perception.labels import LabelMap
 TIME_JUMP_NS = 1_000_000_000
 """Stamps that go back further than this come from another recording; less is cameras out of step."""
 
-MEMORY = 2.5
+MEMORY = 2.0
 """Largest log-odds that a cell remembers: a few images turn it over."""
 
-GAIN = 0.5
+GAIN = 0.4
 """Share of an image's log-odds that enters the memory: consecutive images are not independent."""
 
 Odds = npt.NDArray[np.float32]
@@ -46,6 +46,8 @@ class GridMapper:
         self._odds: Odds = np.zeros(shape, np.float32)
         self._free_threshold = math.log(config.free_probability / (1 - config.free_probability))
         self._occupied_threshold = -math.log(config.occupied_probability / (1 - config.occupied_probability))
+        self.visible: dict[str, Codes] = {}
+        """Polar codes of each camera of the last update, for `ground_points`; not to be changed."""
         self.reset()
 
     def reset(self) -> None:
@@ -76,6 +78,7 @@ class GridMapper:
         ):
             self.reset()
         seen = [self._look(o, v) for o, v in zip(observations, views, strict=True)]
+        self.visible = {o.camera: codes for o, codes in zip(observations, seen, strict=True)}
         stamp_ns = max(newest.stamp_ns, self._stamp_ns or newest.stamp_ns)
         if with_odometry and pose is not None:
             self._advance(stamp_ns, pose)

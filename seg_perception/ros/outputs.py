@@ -60,7 +60,7 @@ class PointsOutput:
         clouds = []
         for item in items:
             try:
-                clouds.append(ground_points(observation(item), self._config.grid, self._labels))
+                clouds.append(ground_points(observation(item), self._config.grid, self._labels, item.result.visible))
             except CameraError:
                 continue  # reported where the grid leaves this camera out
         if not clouds:

@@ -45,6 +45,7 @@ setup(
         'recordings': ['rosbags>=0.10', 'mcap>=1.1', 'imageio-ffmpeg>=0.4.9', 'av>=12'],
         'tensorrt': ['tensorrt>=10.3', 'pycuda>=2024.1'],
         'train': ['torch>=2.4', 'onnx>=1.16', 'onnxscript>=0.5'],
+        'view': ['aiohttp>=3.8'],
         'cluster': ['ray>=2.40'],
     },
     python_requires='>=3.10',

@@ -81,7 +81,9 @@ class OutputMessages:
         ]
         if r.camera_model is not None:
             found.append(messages.camera_info(f'{base}/camera_info', r.stamp_ns, frame_id, r.camera_model))
-        jpeg = cv2.imencode('.jpg', picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+        jpeg = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[
+            1
+        ]
         data = np.asarray(jpeg, np.uint8).reshape(-1)
         topic = f'{base}/overlay/compressed'
         found.append(messages.compressed_image(topic, r.stamp_ns, frame_id, data, 'rgb8; jpeg compressed bgr8'))

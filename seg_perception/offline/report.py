@@ -141,12 +141,12 @@ def _figure(picture: Picture, first_ns: int) -> dict[str, Any]:
         'time': f'{(picture.stamp_ns - first_ns) / 1e9:.1f}',
         'confidence': f'{picture.confidence:.3f}',
         'overlay': _jpeg(picture.overlay),
-        'heat': _jpeg(picture.heat),
+        'heat': _jpeg(picture.heat()),
     }
 
 
 def _jpeg(rgb: npt.NDArray[np.uint8]) -> str:
-    data = cv2.imencode('.jpg', rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+    data = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
     return 'data:image/jpeg;base64,' + base64.b64encode(data.tobytes()).decode()
 
 

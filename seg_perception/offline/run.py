@@ -30,6 +30,7 @@ from seg_perception.offline.statistics import FrameFigures, LeastCertain
 from seg_perception.offline.stored import Predicted, StoredEngine
 from seg_perception.offline.video_picture import RunVideo
 from seg_perception.pipeline import Frame, Pipeline, PipelineConfig, Result
+from seg_perception.postprocess import above_ground
 
 AHEAD = 4
 """Batches that wait for a stage."""
@@ -180,8 +181,12 @@ class _Run:
     def _take(self, batch: list[Predicted]) -> None:
         """Grid, overlay, messages and figures of one batch."""
         self._stored.give(batch)
-        result = self._pipeline.run([Frame(*_pipeline_fields(p)) for p in batch])
+        result = self._pipeline.run([Frame(*_pipeline_fields(p)) for p in batch], want_lanes=True)
         overlays = [draw.overlay(p.rgb, r.labels, self._labels) for p, r in zip(batch, result.cameras, strict=True)]
+        for r, picture in zip(result.cameras, overlays, strict=True):
+            if result.lanes and r.camera_model and r.vehicle_from_camera:
+                pose = above_ground(r.vehicle_from_camera, self._config.pipeline.grid.ground_z_m)
+                draw.lane_lines(picture, result.lanes, r.camera_model, pose)
         for message in self._messages.of(result, [p.frame.frame_id for p in batch], overlays):
             self._bag.write(message)
         self._encode.put(([*zip(result.cameras, overlays, strict=True)], result.grid))

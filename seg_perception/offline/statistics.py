@@ -70,8 +70,13 @@ class Picture(NamedTuple):
     camera: str
     stamp_ns: int
     overlay: UInt8
-    heat: UInt8
-    """[h, w, 3] where the network is unsure: bright."""
+    certainty: UInt8
+    """[h, w] 255 x probability of the label."""
+
+    def heat(self) -> UInt8:
+        """Return a picture [h, w, 3] RGB that is bright where the network is unsure."""
+        bgr = cv2.applyColorMap(cv2.bitwise_not(self.certainty), cv2.COLORMAP_INFERNO)
+        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 class LeastCertain:
@@ -82,7 +87,7 @@ class LeastCertain:
         self._worst: dict[tuple[str, int], Picture] = {}
 
     def offer(self, result: CameraResult, confidence: float, overlay: UInt8) -> None:
-        """Take a frame if it is among the least certain so far."""
+        """Take a frame if it is among the least certain so far; its arrays are kept."""
         key = (result.camera, result.stamp_ns // 1_000_000_000)
         known = self._worst.get(key)
         if known is not None and known.confidence <= confidence:
@@ -92,9 +97,7 @@ class LeastCertain:
             if self._worst[limit].confidence <= confidence:
                 return
             del self._worst[limit]
-        heat = cv2.applyColorMap(cv2.bitwise_not(result.confidence), cv2.COLORMAP_INFERNO)[:, :, ::-1]
-        picture = Picture(confidence, result.camera, result.stamp_ns, overlay, np.ascontiguousarray(heat, np.uint8))
-        self._worst[key] = picture
+        self._worst[key] = Picture(confidence, result.camera, result.stamp_ns, overlay, result.confidence)
 
     def pictures(self) -> list[Picture]:
         """Return them, least certain first."""

@@ -11,6 +11,7 @@ from seg_perception.errors import ConfigError, EngineError
 
 if TYPE_CHECKING:
     from seg_perception.engine.plan import BuildOptions
+    from seg_perception.engine.trt_progress import ProgressFn
 
 LOG = logging.getLogger(__name__)
 BACKENDS = ('auto', 'tensorrt', 'onnxruntime')
@@ -26,6 +27,7 @@ def open_engine(
     threads: int = 0,
     plan: Path | None = None,
     options: BuildOptions | None = None,
+    progress: ProgressFn | None = None,
 ) -> Engine:
     """Open `model` with the first backend that works under the policy.
 
@@ -37,11 +39,14 @@ def open_engine(
         threads: threads of ONNX Runtime on the CPU; 0 lets it take one per core.
         plan: a TensorRT plan to load instead of the cached one; only with `backend` 'tensorrt'.
         options: how plans are built; None for the defaults with `max_batch`.
+        progress: called with phase and share done while a plan is built, which takes minutes on a Jetson; returning
+            False stops it. The log tells the phase every ten seconds when this is None.
 
     Raises:
         ModelError: the file is unreadable or foreign.
         EngineError: the backend that was asked for cannot run it.
         ConfigError: `backend` is none of these, or the arguments contradict each other.
+        KeyboardInterrupt: `progress` or Ctrl-C stopped a build.
     """
     if backend not in BACKENDS:
         raise ConfigError(f'backend is {backend!r}; expected one of {BACKENDS}')
@@ -50,7 +55,7 @@ def open_engine(
     reason = ''
     if backend != 'onnxruntime':
         try:
-            return _tensorrt(model, max_batch, plan, options)
+            return _tensorrt(model, max_batch, plan, options, progress)
         except EngineError as error:
             if backend == 'tensorrt':
                 raise
@@ -62,11 +67,13 @@ def open_engine(
     return OnnxRuntimeEngine(model, max_batch=max_batch, threads=threads, reason=reason)
 
 
-def _tensorrt(model: Path, max_batch: int, plan: Path | None, options: BuildOptions | None) -> Engine:
+def _tensorrt(
+    model: Path, max_batch: int, plan: Path | None, options: BuildOptions | None, progress: ProgressFn | None
+) -> Engine:
     from seg_perception.engine.plan import BuildOptions
     from seg_perception.engine.provision import open_tensorrt
 
     options = options or BuildOptions(max_batch=max_batch)
     if options.max_batch != max_batch:
         raise ConfigError(f'max_batch is {max_batch} but the plan is to be built for {options.max_batch}')
-    return open_tensorrt(model, options, plan=plan)
+    return open_tensorrt(model, options, plan=plan, progress=progress)

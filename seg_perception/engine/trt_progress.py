@@ -18,6 +18,16 @@ ProgressFn = Callable[[str, float], bool]
 """Called with the phase and its share done, 0..1; returning False stops the build."""
 
 
+class _Stop:
+    """A flag that a signal handler may set at any point; an Event's lock could be the one that it interrupts."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def set(self) -> None:
+        self.requested = True
+
+
 @contextmanager
 def stoppable(trt: TensorRt, config: Any, progress: ProgressFn | None) -> Iterator[Callable[[], bool]]:
     """Attach a progress monitor; yields a function that tells whether Ctrl-C or `progress` stopped the build.
@@ -25,19 +35,19 @@ def stoppable(trt: TensorRt, config: Any, progress: ProgressFn | None) -> Iterat
     Python's own Ctrl-C would raise inside TensorRT's callback, through C++ that must not see exceptions, and
     end the process. So a handler only notes it, and the next step returns False.
     """
-    stop = threading.Event()
+    stop = _Stop()
     config.progress_monitor = monitor = _make_monitor(trt, stop, progress or _LogProgress())
     main = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGINT, lambda *_: stop.set()) if main else None
     try:
-        yield stop.is_set
+        yield lambda: stop.requested
     finally:
         if main:
             signal.signal(signal.SIGINT, previous or signal.SIG_DFL)
         del monitor  # TensorRT keeps no reference of its own
 
 
-def _make_monitor(trt: TensorRt, stop: threading.Event, progress: ProgressFn) -> Any:
+def _make_monitor(trt: TensorRt, stop: _Stop, progress: ProgressFn) -> Any:
     base: Any = trt.module.IProgressMonitor
 
     class Monitor(base):
@@ -58,7 +68,7 @@ def _make_monitor(trt: TensorRt, stop: threading.Event, progress: ProgressFn) ->
             except Exception:  # must not reach C++; a broken progress display stops the build, visibly
                 LOG.exception('progress display failed in phase %r', phase)
                 stop.set()
-            return not stop.is_set()
+            return not stop.requested
 
     return Monitor()
 

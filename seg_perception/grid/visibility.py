@@ -21,7 +21,8 @@ from seg_perception.grid.config import GridConfig
 from seg_perception.grid.evidence import GAP, HIDDEN, SOLID
 
 MIN_HEIGHT_M = 0.05
-FAR_OUT = -1e4
+FAR_OUT = -1e9
+"""Index of a cell outside the view: so far out that its smallest share in an interpolation stays outside."""
 Float = npt.NDArray[np.float64]
 
 
@@ -41,13 +42,28 @@ class PolarView(NamedTuple):
     weight: npt.NDArray[np.float32]  # [rows, columns] 0..1, falls with the range error that pitch uncertainty causes
 
 
-@lru_cache(maxsize=32)
 def polar_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarView:
-    """Build the tables for a camera model, its pose in the vehicle frame and a grid.
+    """Return the tables for a camera model, its pose in the vehicle frame and a grid; built when one of them is new.
 
     Raises:
         CameraError: the camera is not above the ground, or sees no ground inside the grid.
     """
+    found = _view_or_error(camera, pose, config)
+    if isinstance(found, CameraError):
+        raise CameraError(str(found))
+    return found
+
+
+@lru_cache(maxsize=32)
+def _view_or_error(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarView | CameraError:
+    """Keep the refusal too: a rear camera that sees nothing of the window must not cost a table at every frame."""
+    try:
+        return _build_view(camera, pose, config)
+    except CameraError as error:
+        return error
+
+
+def _build_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarView:
     height = pose.translation_m[2] - config.ground_z_m
     if height < MIN_HEIGHT_M:
         raise CameraError(
@@ -71,6 +87,7 @@ def polar_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarView
     # Half a pixel from the last free pixel's centre to the contact, half a range from a cell to its nearest range.
     half_pixel_m = np.where(valid, (np.abs(du) + np.abs(dv)) / (2 * np.maximum(spacing, 1e-9) ** 2), 0.0).max(axis=1)
     guard = int(np.ceil((half_pixel_m[:-1] / np.diff(ranges)).max() + 0.5 - 1e-3))
+    guard = min(guard, len(ranges) - 1)
     band_end = np.append(np.searchsorted(ranges, ranges + config.obstacle_depth_m), len(ranges))
     band_end = np.maximum(band_end, np.minimum(np.arange(len(ranges) + 1) + 1, len(ranges)))
     return PolarView(
@@ -114,6 +131,8 @@ def _lattice(camera: CameraModel, pose: Pose, config: GridConfig, height: float)
             break
         r += max(half_cell, row / 3)
         ranges.append(r)
+    if len(ranges) < 2 or len(bearings) < 2:
+        raise _no_ground(pose)
     return np.array(ranges), bearings
 
 
@@ -141,10 +160,15 @@ def _cells(
     y = config.y_min_m + (np.arange(config.rows) + 0.5) * config.resolution_m - pose.translation_m[1]
     cell_range = np.hypot(x, y[:, None])
     step = bearings[1] - bearings[0]
-    turn = np.mod(np.arctan2(y[:, None], x) - bearings[0] + step / 2, 2 * math.pi) / step - 0.5
+    angle = np.arctan2(y[:, None], x) - bearings[0]
+    turn = np.mod(angle + step / 2, 2 * math.pi) / step - 0.5
     row = np.interp(cell_range, ranges, np.arange(len(ranges)), left=-1, right=-1)
     field = np.stack([turn, row], axis=-1).astype(np.float32)
     field[(row < 0) | (turn > len(bearings) - 0.5)] = FAR_OUT
+    if len(bearings) * step >= 2 * math.pi:
+        # Where the full circle is cut open, interpolation would average the first and the last bearing.
+        off_cut = np.abs(np.mod(angle + math.pi, 2 * math.pi) - math.pi) * cell_range
+        field[off_cut < 1.5 * config.resolution_m] = FAR_OUT
     cell_map = np.maximum(np.rint(field), -1).astype(np.int16)
     range_sigma = config.pitch_sigma_rad * (cell_range**2 + height**2) / height
     return cell_map, field, (1 / np.hypot(1.0, range_sigma)).astype(np.float32)

@@ -1,0 +1,72 @@
+"""The look-up tables of a view: at its border, for tiny views, for cameras that see nothing."""
+
+import math
+
+import numpy as np
+import pytest
+
+from seg_perception.camera import CameraModel, Pose
+from seg_perception.errors import CameraError
+from seg_perception.grid import FREE, GridConfig, GridMapper, Observation, visibility
+from seg_perception.labels import DEFAULT_LABELS
+
+CAMERA = CameraModel(320, 180, 250.0, 250.0, 159.5, 89.5)
+POSE = Pose.mounted(0.0, 0.0, 1.4, 0.0, math.radians(4), 0.0)
+ROAD, VEHICLE = 0, 3
+
+
+def wall_at(distance_m: float) -> np.ndarray:
+    labels = np.full((180, 320), VEHICLE, np.uint8)
+    foot = CAMERA.project(POSE.inverse().transform(np.array([[distance_m, 0.0, 0.0]])))[0][0, 1]
+    labels[math.ceil(foot) :] = ROAD
+    return labels
+
+
+def observation(labels: np.ndarray, stamp_s: float, yaw: float) -> Observation:
+    sure = np.full(labels.shape, 255, np.uint8)
+    odom = Pose((0.0, 0.0, 0.0), (0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2)))
+    return Observation('front', round(stamp_s * 1e9), labels, sure, CAMERA, POSE, odom)
+
+
+@pytest.mark.parametrize('yaw', np.linspace(-3.0, 3.0, 7))
+def test_nothing_behind_a_wall_is_free_whatever_the_heading(yaw: float) -> None:
+    mapper = GridMapper(GridConfig(), DEFAULT_LABELS)
+    for i in range(3):
+        grid = mapper.update([observation(wall_at(8.0), i * 0.1, yaw)])
+    y, x = np.nonzero(grid.cells == FREE)
+    x_m, y_m = grid.origin_x_m + (x + 0.5) * 0.1, grid.origin_y_m + (y + 0.5) * 0.1
+    ahead_m = math.cos(yaw) * x_m + math.sin(yaw) * y_m
+    assert len(x) > 100
+    assert ahead_m.max() < 8.2
+
+
+@pytest.mark.parametrize(
+    'config',
+    [
+        GridConfig(resolution_m=5.0, max_row_m=0.02),
+        GridConfig(x_max_m=0.2, y_min_m=-0.1, y_max_m=0.1),
+        GridConfig(max_row_m=0.03),
+    ],
+)
+def test_a_view_of_a_few_cells_gives_a_grid_or_a_clear_refusal(config: GridConfig) -> None:
+    for height_m in (0.06, 0.3, 1.4, 5.0):
+        pose = Pose.mounted(0.0, 0.0, height_m, 0.0, math.radians(4), 0.0)
+        try:
+            grid = GridMapper(config, DEFAULT_LABELS).update(
+                [observation(wall_at(8.0), 0.0, 0.0)._replace(vehicle_from_camera=pose)]
+            )
+            assert grid.cells.shape == (config.rows, config.columns)
+        except CameraError as error:
+            assert 'no ground' in str(error)  # noqa: PT017
+
+
+def test_a_camera_that_sees_nothing_is_refused_without_building_its_tables_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    up = observation(wall_at(8.0), 0.0, 0.0)._replace(vehicle_from_camera=Pose.mounted(0, 0, 1.23, 0, -1.5, 0))
+    mapper = GridMapper(GridConfig(), DEFAULT_LABELS)
+    with pytest.raises(CameraError, match='no ground'):
+        mapper.check(up)
+    monkeypatch.setattr(visibility, '_build_view', lambda *_: pytest.fail('built again'))
+    with pytest.raises(CameraError, match='no ground'):
+        mapper.check(up)

@@ -106,6 +106,9 @@ def _charts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     if np.isfinite(figures['free_ahead_m']).any():
         free = Series('free distance ahead', figures['free_ahead_m'], COLORS[2])
         charts.append(('Free distance ahead', line_chart(seconds, [free], 'm')))
+    if np.isfinite(figures['grid_known']).any():
+        known = Series('known cells', figures['grid_known'] * 100, COLORS[3])
+        charts.append(('Known part of the grid', line_chart(seconds, [known], '%')))
     charts.append(
         ('Rate of processing', line_chart(seconds, [Series('rate', _rate(figures['done_s']), COLORS[0])], '1/s'))
     )

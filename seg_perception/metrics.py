@@ -91,7 +91,7 @@ def _outline(mask: BoolArray) -> BoolArray:
     # Replicating the border keeps the image's own edge out of the outline.
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     inner = cv2.erode(mask.view(np.uint8), cross, borderType=cv2.BORDER_REPLICATE)
-    return mask & (np.asarray(inner) == 0)
+    return np.asarray(mask & (np.asarray(inner) == 0), np.bool_)
 
 
 def _distance(mask: BoolArray) -> npt.NDArray[np.float32]:
@@ -105,22 +105,22 @@ def _distance(mask: BoolArray) -> npt.NDArray[np.float32]:
 class Reliability(NamedTuple):
     """How often labels of each confidence are right, to be summed over images."""
 
-    count: npt.NDArray[np.int64]
+    pixels: npt.NDArray[np.int64]
     """[256] pixels per confidence value."""
     right: npt.NDArray[np.int64]
     """[256] of those, with the right label."""
 
     def plus(self, other: Reliability) -> Reliability:
         """Return the sums."""
-        return Reliability(self.count + other.count, self.right + other.right)
+        return Reliability(self.pixels + other.pixels, self.right + other.right)
 
     def bins(self, number: int = 15) -> npt.NDArray[np.float64]:
         """Return [number, 3] share of pixels, mean confidence 0..1 and accuracy of equal-width confidence bins."""
         value = np.arange(256)
         index = np.minimum(value * number // 255, number - 1)
-        count = np.bincount(index, self.count, number)
+        count = np.bincount(index, self.pixels, number)
         filled = np.maximum(count, 1)
-        confidence = np.bincount(index, self.count * value / 255, number) / filled
+        confidence = np.bincount(index, self.pixels * value / 255, number) / filled
         accuracy = np.bincount(index, self.right.astype(np.float64), number) / filled
         return np.stack([count / max(1.0, count.sum()), confidence, accuracy], 1)
 

@@ -77,7 +77,7 @@ def _show(figures: dict[str, Any]) -> None:
         click.echo(f'{name:10} IoU {_text(value)}   boundary F {_text(figures["boundary_f"][name])}')
     for name in ('pixel_accuracy', 'role_accuracy', 'ece'):
         click.echo(f'{name:15} {_text(figures[name])}')
-    click.echo(f'{figures["frames"]} images, median {figures["infer_ms_median"]:.1f} ms')
+    click.echo(f'{figures["frames"]} images, median {figures["engine_ms_median"]:.1f} ms')
 
 
 def _text(value: float | None) -> str:

@@ -38,7 +38,7 @@ class FrameScore(NamedTuple):
     reliability: Reliability
     role_accuracy: float
     """Share 0..1 of the labelled pixels whose role is right."""
-    infer_ms: float
+    engine_ms: float
 
 
 class Evaluation(NamedTuple):
@@ -51,7 +51,7 @@ class Evaluation(NamedTuple):
 
     def confusion(self) -> npt.NDArray[np.int64]:
         """Return [truth rows, model classes] pixels of all frames."""
-        return np.sum([f.confusion for f in self.frames], axis=0)
+        return np.asarray(np.sum([f.confusion for f in self.frames], axis=0), np.int64)
 
     def reliability(self) -> Reliability:
         """Return the confidence counts of all frames."""
@@ -88,7 +88,7 @@ def evaluate(
             _boundaries(truth, predicted, table, labels),
             reliability(confidence, is_right, valid),
             _role_accuracy(truth, predicted, table, labels),
-            result.infer_ms,
+            result.engine_ms,
         )
 
 
@@ -130,7 +130,7 @@ def summary(result: Evaluation) -> dict[str, Any]:
         'role_accuracy': number(_share(confusion, by_role(table, labels))),
         'ece': number(result.reliability().error()),
         'compared_by': result.right.by,
-        'infer_ms_median': float(np.median([f.infer_ms for f in result.frames])),
+        'engine_ms_median': float(np.median([f.engine_ms for f in result.frames])),
         'confusion': {
             'rows_truth': [c.name for c in table.classes],
             'columns_predicted': [c.name for c in labels.classes],

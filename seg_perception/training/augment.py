@@ -117,7 +117,7 @@ def _shadow(image: UInt8, rng: np.random.Generator) -> UInt8:
     """Darken (or lighten) a soft-edged polygon: an edge on the road alone does not make an object."""
     mask = cv2.GaussianBlur(random_shape(image.shape[:2], rng, 0.15, 0.7), (0, 0), rng.uniform(1, 8))
     gain = 1 + mask.astype(np.float32) / 255 * np.float32(rng.uniform(-0.6, 0.25))
-    return np.clip(image * gain[..., None], 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image * gain[..., None], 0, 255), np.uint8)
 
 
 def _lamps(image: UInt8, rng: np.random.Generator) -> UInt8:

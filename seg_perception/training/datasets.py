@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.errors import ConfigError, DataError
-from seg_perception.labels import VOID, LabelMap, read_class_table
+from seg_perception.labels import DEFAULT_LABELS, VOID, LabelMap, read_class_table
+from seg_perception.scene import Drive
 from seg_perception.training.config import DatasetConfig, read_yaml
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp')
@@ -244,6 +245,27 @@ def read_sample(pair: Pair, mapping: ClassMapping) -> Sample:
     return Sample(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8), target)
 
 
+def scene_samples(path: Path, labels: LabelMap) -> list[Sample]:
+    """Render frames of synthetic drives: `frames` of each seed from `first_seed` up to, not including, `end_seed`.
+
+    Raises:
+        ConfigError: a key is missing, or the model has other classes than the scenes.
+    """
+    data = read_yaml(path)
+    if labels != DEFAULT_LABELS:
+        raise ConfigError(f'{path}: synthetic scenes have the default classes; the model has others: leave them out')
+    try:
+        seeds, count = range(int(data['first_seed']), int(data['end_seed'])), int(data['frames'])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f'{path}: {error!r}; expected numbers first_seed, end_seed and frames') from error
+    samples = []
+    for seed in seeds:
+        drive = Drive(seed)
+        for index in np.linspace(0, len(drive) - 1, count).astype(int):
+            samples.extend(Sample(view.image, view.labels) for view in drive.frame(int(index)).cameras.values())
+    return samples
+
+
 class Loaded(NamedTuple):
     """All data of a run, decoded."""
 
@@ -269,6 +291,9 @@ def load(configs: Sequence[DatasetConfig], data: Path, folder: Path, labels: Lab
         root = data / config.root
         path = folder / config.mapping
         layout = str(read_yaml(path).get('layout', 'folder'))
+        if layout == 'scene':
+            train.extend(scene_samples(path, labels)[:: config.every])
+            continue
         mapping = read_mapping(path, _dataset_ids(root, layout), labels, sets)
         for pairs, samples in zip(choose(find_pairs(root, layout), config), (train, select), strict=True):
             samples.extend(read_sample(pair, mapping) for pair in pairs)

@@ -26,7 +26,7 @@ def class_weights(config: LossConfig, samples: list[Sample], classes: int) -> np
         counts += np.bincount(sample.target[::4, ::4].ravel(), minlength=256)
     weights = 1 / np.sqrt(np.maximum(counts[:classes], 1) / max(1, counts[:classes].sum()))
     weights = np.minimum(weights, 4 * weights.min())
-    return (weights / weights.mean()).astype(np.float32)
+    return np.asarray(weights / weights.mean(), np.float32)
 
 
 class SegmentationLoss(nn.Module):

@@ -20,7 +20,7 @@ CPU_TYPES = ('Conv', 'Add', 'Concat', 'Clip', 'Relu', 'ReduceMean')
 TENSORRT_TYPES = ('Conv',)
 
 
-class _Frames(CalibrationDataReader):  # type: ignore[misc]
+class _Frames(CalibrationDataReader):
     """Feeds frames one at a time."""
 
     def __init__(self, frames: Sequence[npt.NDArray[np.uint8]]) -> None:

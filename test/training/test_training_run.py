@@ -1,0 +1,101 @@
+"""A training run from its YAML file: it learns, it resumes, it leaves what is needed to repeat it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+torch = pytest.importorskip('torch', reason='training needs PyTorch')
+
+from seg_perception.cli.train import command  # noqa: E402
+from seg_perception.errors import ConfigError, ModelError  # noqa: E402
+from seg_perception.training.checkpoint import load_checkpoint, load_weights, network_from  # noqa: E402
+from seg_perception.training.networks import build_network  # noqa: E402
+from seg_perception.training.run import train_from_file  # noqa: E402
+
+NewRun = Callable[..., Path]
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(path).network
+
+
+def test_the_loss_falls(new_run: NewRun, tmp_path: Path) -> None:
+    outcome = train_from_file(new_run(steps=30, epoch_steps=10), tmp_path, tmp_path / 'out')
+    losses = [row['loss'] for row in outcome.history]
+    assert len(losses) == 3
+    assert losses[2] < 0.8 * losses[0]
+    assert outcome.score == max(row['score'] for row in outcome.history)
+
+
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(new_run: NewRun, tmp_path: Path) -> None:
+    path = new_run()
+    whole = train_from_file(path, tmp_path, tmp_path / 'whole')
+
+    def stop_after_three(image: object, target: object) -> float:
+        if run_steps.append(1) or len(run_steps) > 4:
+            raise KeyboardInterrupt
+        return advance(self_holder[0], image, target)
+
+    from seg_perception.training import loop
+
+    run_steps: list[int] = []
+    self_holder: list[object] = []
+    advance = loop._Run.advance
+
+    def patched(self: object, image: object, target: object) -> float:
+        self_holder[:] = [self]
+        return stop_after_three(image, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop._Run, 'advance', patched)
+        with pytest.raises(KeyboardInterrupt):
+            train_from_file(path, tmp_path, tmp_path / 'parts')
+    assert load_checkpoint(tmp_path / 'parts' / 'last.pt').step == 3
+    parts = train_from_file(path, tmp_path, tmp_path / 'parts')
+    assert [r['loss'] for r in parts.history] == pytest.approx([r['loss'] for r in whole.history], rel=1e-3)
+    ours, theirs = weights(tmp_path / 'parts' / 'last.pt'), weights(tmp_path / 'whole' / 'last.pt')
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=2e-2, atol=2e-3)
+
+
+def test_the_folder_holds_what_repeats_the_run(new_run: NewRun, tmp_path: Path) -> None:
+    out = tmp_path / 'out'
+    result = CliRunner().invoke(command, [str(new_run()), '--out', str(out)])
+    assert result.exit_code == 0, result.output
+    assert 'best score' in result.output
+    for name in ('best.pt', 'last.pt', 'history.csv', 'curves.png', 'config.yaml', 'street.yaml', 'environment.json'):
+        assert (out / name).is_file(), name
+    repeated = train_from_file(out / 'config.yaml', tmp_path, tmp_path / 'again')
+    assert repeated.history[-1]['step'] == 6
+
+
+def test_another_configuration_does_not_overwrite_a_run(new_run: NewRun, tmp_path: Path) -> None:
+    train_from_file(new_run(), tmp_path, tmp_path / 'out')
+    with pytest.raises(ConfigError, match=r'last.pt: of a run with another configuration; give another --out'):
+        train_from_file(new_run(rate=0.1), tmp_path, tmp_path / 'out')
+
+
+def test_fine_tuning_starts_from_a_checkpoint(new_run: NewRun, tmp_path: Path) -> None:
+    train_from_file(new_run(), tmp_path, tmp_path / 'out')
+    network = {'width': 0.25, 'start': 'out/best.pt'}
+    tuned = train_from_file(new_run(network=network, steps=1, epoch_steps=1, rate=1e-9), tmp_path, tmp_path / 'tuned')
+    first, second = weights(tmp_path / 'out' / 'best.pt'), weights(tuned.best)
+    name = 'classifier.weight'
+    torch.testing.assert_close(second[name], first[name])
+
+
+def test_unusable_checkpoints_are_named(new_run: NewRun, tmp_path: Path) -> None:
+    (tmp_path / 'junk.pt').write_bytes(b'junk')
+    with pytest.raises(ModelError, match=r'junk.pt: .*give a .pt file of a training run'):
+        load_checkpoint(tmp_path / 'junk.pt')
+    torch.save({'a': torch.zeros(2)}, tmp_path / 'other.pt')
+    with pytest.raises(ModelError, match=r'other.pt: not a checkpoint of this program'):
+        load_checkpoint(tmp_path / 'other.pt')
+    outcome = train_from_file(new_run(steps=1, epoch_steps=1), tmp_path, tmp_path / 'out')
+    checkpoint = load_checkpoint(outcome.best)
+    unet = build_network('unet', 6, width=0.25)
+    with pytest.raises(ModelError, match=r'best.pt: weights of another network'):
+        load_weights(unet, checkpoint.network, outcome.best)
+    load_weights(network_from(checkpoint.config), checkpoint.network, outcome.best)

@@ -23,6 +23,15 @@ from seg_perception.ros.config import CameraConfig, NodeConfig
 HISTORY = 512
 """Odometry messages that are kept: 2.5 s at 200 Hz."""
 
+JUMP_BACK_NS = 500_000_000
+"""A stamp further back than this is a restarted clock or recording; less is a message out of order."""
+
+STILL_NS = 5_000_000
+"""A pose whose motion is unknown stands for this long: 0.1 m at 20 m/s."""
+
+MOTION_S = 0.1
+"""The motion that TF is extrapolated with is the mean over this time."""
+
 
 class Transforms:
     """TF through tf2_ros; without that package every look-up says so."""
@@ -36,8 +45,11 @@ class Transforms:
         self._buffer = self._tf2.Buffer(cache_time=Duration(seconds=10.0))
         self._listener = self._tf2.TransformListener(self._buffer, node, spin_thread=False)
 
-    def lookup(self, parent: str, child: str, stamp: Any, limit_s: float) -> Pose:
-        """Return `parent_from_child` at `stamp`, or the newest one that is at most `limit_s` older.
+    def lookup(self, parent: str, child: str, stamp: Any, limit_s: float, *, moving: bool = False) -> Pose:
+        """Return `parent_from_child` at `stamp`, or from the newest one that is at most `limit_s` older.
+
+        Args:
+            moving: the newest one is moved on to `stamp`; else it is taken as it is.
 
         Raises:
             CameraError: no tf2_ros, no such transform, or it is too old.
@@ -48,48 +60,71 @@ class Transforms:
                 'extrinsics and take odometry from the topic'
             )
         try:
-            found = self._buffer.lookup_transform(parent, child, Time.from_msg(stamp))
+            return _pose(self._buffer.lookup_transform(parent, child, Time.from_msg(stamp)))
         except self._tf2.ExtrapolationException:
-            found = self._newest(parent, child, stamp, limit_s)
+            return self._newest(parent, child, stamp, limit_s, moving)
         except self._tf2.TransformException as error:
-            raise CameraError(
-                f'no TF {parent} <- {child} ({error}); publish it, e.g. by robot_state_publisher, or give extrinsics'
-            ) from error
-        return convert.pose(found.transform.translation, found.transform.rotation)
+            raise _no_transform(parent, child, error) from error
 
-    def _newest(self, parent: str, child: str, stamp: Any, limit_s: float) -> Any:
-        found = self._buffer.lookup_transform(parent, child, Time())
-        age_s = (convert.stamp_ns(stamp) - convert.stamp_ns(found.header.stamp)) * 1e-9
-        if not 0 <= age_s <= limit_s:
-            raise CameraError(
-                f'TF {parent} <- {child} is {age_s:.2f} s older than the image; expected at most {limit_s} s; '
-                'check its publisher, the clocks and use_sim_time'
-            )
-        return found
+    def close(self) -> None:
+        """Stop listening."""
+        if self._tf2 is not None:
+            self._listener.unregister()
+
+    def _newest(self, parent: str, child: str, stamp: Any, limit_s: float, moving: bool) -> Pose:
+        try:
+            newest = self._buffer.lookup_transform(parent, child, Time())
+            age_s = (convert.stamp_ns(stamp) - convert.stamp_ns(newest.header.stamp)) * 1e-9
+            if not 0 <= age_s <= limit_s:
+                raise CameraError(
+                    f'TF {parent} <- {child} is {age_s:.2f} s older than the image; expected at most {limit_s} s; '
+                    'check its publisher, the clocks and use_sim_time'
+                )
+            if not moving:
+                return _pose(newest)
+            earlier = Time.from_msg(newest.header.stamp) - Duration(seconds=MOTION_S)
+            before = self._buffer.lookup_transform(parent, child, earlier)
+        except self._tf2.TransformException as error:
+            raise _no_transform(parent, child, error) from error
+        return interpolate(_pose(before), _pose(newest), 1 + age_s / MOTION_S)
+
+
+def _pose(found: Any) -> Pose:
+    return convert.pose(found.transform.translation, found.transform.rotation)
+
+
+def _no_transform(parent: str, child: str, error: Exception) -> CameraError:
+    return CameraError(
+        f'no TF {parent} <- {child} ({error}); publish it, e.g. by robot_state_publisher, or give extrinsics'
+    )
 
 
 class OdometryBuffer:
     """Poses of the vehicle from nav_msgs/Odometry, interpolated to a stamp."""
 
-    def __init__(self, base_frame: str) -> None:
-        self._base_frame = base_frame
+    def __init__(self, base_frame: str, odom_frame: str) -> None:
+        self._base_frame, self._odom_frame = base_frame, odom_frame
         self._history: deque[tuple[int, Pose]] = deque(maxlen=HISTORY)
 
     def add(self, message: Odometry) -> None:
-        """Store a pose; a stamp that goes back starts a new history.
+        """Store a pose; one that comes late is left out, a stamp that goes far back starts a new history.
 
         Raises:
             CameraError: the pose is not finite, or it is that of another frame.
         """
+        if message.header.frame_id not in ('', self._odom_frame):
+            raise CameraError(
+                f'odometry is in frame {message.header.frame_id!r}; expected {self._odom_frame!r}: set odom_frame or odometry'
+            )
         if message.child_frame_id not in ('', self._base_frame):
             raise CameraError(
                 f'odometry is of frame {message.child_frame_id!r}; expected {self._base_frame!r}: set base_frame or odometry'
             )
         pose = convert.pose(message.pose.pose.position, message.pose.pose.orientation)
         ns = convert.stamp_ns(message.header.stamp)
-        if self._history and ns == self._history[-1][0]:
-            return
-        if self._history and ns < self._history[-1][0]:
+        if self._history and ns <= self._history[-1][0]:
+            if self._history[-1][0] - ns < JUMP_BACK_NS:
+                return
             self._history.clear()
         self._history.append((ns, pose))
 
@@ -100,14 +135,14 @@ class OdometryBuffer:
         """Return odom_from_vehicle, interpolated, or extrapolated from the last two poses for at most `limit_s`.
 
         Returns:
-            None when the stamp is further away than that.
+            None when the stamp is further away than that, or when the motion is not known yet.
         """
         history = list(self._history)
         limit_ns = limit_s * 1e9
         if not history or not history[0][0] - limit_ns <= ns <= history[-1][0] + limit_ns:
             return None
         if len(history) == 1:
-            return history[0][1]
+            return history[0][1] if abs(ns - history[0][0]) <= STILL_NS else None
         i = min(max(bisect.bisect_left(history, ns, key=lambda entry: entry[0]), 1), len(history) - 1)
         (before_ns, before), (after_ns, after) = history[i - 1], history[i]
         return interpolate(before, after, (ns - before_ns) / (after_ns - before_ns))
@@ -145,7 +180,7 @@ class PoseSource:
         self._mounted = {n: Pose.mounted(*c.extrinsics) for n, c in cameras.items() if c.extrinsics}
         needs_tf = config.odometry == 'tf' or len(self._mounted) < len(cameras)
         self._tf = Transforms(node) if needs_tf else None
-        self._odometry = OdometryBuffer(config.base_frame)
+        self._odometry = OdometryBuffer(config.base_frame, config.odom_frame)
         self._node = node
         self._subscription = (
             node.create_subscription(
@@ -175,7 +210,7 @@ class PoseSource:
         """
         if self._config.odometry == 'tf':
             assert self._tf is not None
-            return self._tf.lookup(self._config.odom_frame, self._config.base_frame, stamp, limit_s)
+            return self._tf.lookup(self._config.odom_frame, self._config.base_frame, stamp, limit_s, moving=True)
         if not len(self._odometry):
             return None
         pose = self._odometry.at(convert.stamp_ns(stamp), limit_s)
@@ -194,5 +229,7 @@ class PoseSource:
 
     def close(self) -> None:
         """Unsubscribe."""
+        if self._tf is not None:
+            self._tf.close()
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)

@@ -13,13 +13,15 @@ from nav_msgs.msg import Odometry
 
 from seg_perception.camera import Pose
 from seg_perception.errors import CameraError
-from seg_perception.ros.tf import OdometryBuffer, Transforms, interpolate
+from seg_perception.ros.config import CameraConfig, NodeConfig
+from seg_perception.ros.tf import OdometryBuffer, PoseSource, Transforms, interpolate
 
 MS = 1_000_000
 
 
-def odometry(ns, x, yaw=0.0, child='base_link'):
+def odometry(ns, x, yaw=0.0, child='base_link', frame='odom'):
     message = Odometry(child_frame_id=child)
+    message.header.frame_id = frame
     message.header.stamp = Time(sec=ns // 10**9, nanosec=ns % 10**9)
     message.pose.pose.position.x = x
     message.pose.pose.orientation.z, message.pose.pose.orientation.w = math.sin(yaw / 2), math.cos(yaw / 2)
@@ -27,7 +29,7 @@ def odometry(ns, x, yaw=0.0, child='base_link'):
 
 
 def buffer(*entries):
-    b = OdometryBuffer('base_link')
+    b = OdometryBuffer('base_link', 'odom')
     for entry in entries:
         b.add(odometry(*entry))
     return b
@@ -45,13 +47,29 @@ def test_odometry_too_far_from_the_stamp_is_not_used(ns):
 
 
 def test_odometry_that_goes_back_in_time_starts_afresh():
-    b = buffer((5000 * MS, 50.0), (1000 * MS, 1.0))
+    b = buffer((5000 * MS, 50.0), (5100 * MS, 51.0), (1000 * MS, 1.0))
     assert len(b) == 1
     assert b.at(1000 * MS, 0.1).translation_m[0] == 1.0
 
 
+def test_a_late_odometry_message_does_not_cost_the_history():
+    b = buffer((0, 0.0), (100 * MS, 1.0), (200 * MS, 2.0), (150 * MS, 99.0))
+    assert b.at(250 * MS, 0.2).translation_m[0] == pytest.approx(2.5)
+    assert b.at(50 * MS, 0.2).translation_m[0] == pytest.approx(0.5)
+
+
+def test_the_first_odometry_message_says_nothing_about_motion():
+    b = buffer((1000 * MS, 1.0))
+    assert b.at(1003 * MS, 0.2).translation_m[0] == 1.0
+    assert b.at(1100 * MS, 0.2) is None
+    assert b.at(900 * MS, 0.2) is None
+
+
 def test_odometry_of_another_frame_or_with_nan_is_refused():
-    b = OdometryBuffer('base_link')
+    b = OdometryBuffer('base_link', 'odom')
+    with pytest.raises(CameraError, match="odometry is in frame 'map'; expected 'odom': set odom_frame or odometry"):
+        b.add(odometry(0, 0.0, frame='map'))
+    b.add(odometry(0, 0.0, frame=''))
     with pytest.raises(CameraError, match="odometry is of frame 'camera'; expected 'base_link'"):
         b.add(odometry(0, 0.0, child='camera'))
     with pytest.raises(CameraError, match='not a finite translation'):
@@ -68,9 +86,21 @@ def test_rotation_is_interpolated_along_the_arc():
     assert 2 * math.atan2(beyond.quaternion[2], beyond.quaternion[3]) == pytest.approx(1.5)
 
 
+class Listener:
+    """Counts the listeners that are still subscribed."""
+
+    open = 0
+
+    def __init__(self, buffer, node, spin_thread):
+        Listener.open += 1
+
+    def unregister(self):
+        Listener.open -= 1
+
+
 @pytest.fixture
 def tf2(monkeypatch):
-    """A tf2_ros that knows one moving transform, valid up to 10.0 s."""
+    """A tf2_ros that knows a camera, and a vehicle at 5 m/s; valid from 5.0 to 10.0 s."""
     module = types.ModuleType('tf2_ros')
     module.TransformException = type('TransformException', (Exception,), {})
     module.ExtrapolationException = type('ExtrapolationException', (module.TransformException,), {})
@@ -80,16 +110,23 @@ def tf2(monkeypatch):
             pass
 
         def lookup_transform(self, parent, child, time):
-            if (parent, child) != ('base_link', 'front_optical'):
+            if (parent, child) == ('base_link', 'new_optical') and time.nanoseconds:
+                raise module.ExtrapolationException('only one transform')
+            if (parent, child) == ('base_link', 'new_optical'):
+                raise module.TransformException('no common time')
+            if (parent, child) not in (('base_link', 'front_optical'), ('odom', 'base_link')):
                 raise module.TransformException(f'"{child}" passed to lookupTransform does not exist')
-            if time.nanoseconds > 10 * 10**9:
-                raise module.ExtrapolationException('into the future')
+            ns = time.nanoseconds or 10 * 10**9
+            if not 5 * 10**9 <= ns <= 10 * 10**9:
+                raise module.ExtrapolationException('outside of what is known')
             found = TransformStamped()
-            found.header.stamp.sec = 10
+            found.header.stamp = Time(sec=ns // 10**9, nanosec=ns % 10**9)
             found.transform.translation.z = 1.5
+            found.transform.translation.x = 5.0 * ns * 1e-9 if parent == 'odom' else 0.0
             return found
 
-    module.Buffer, module.TransformListener = Buffer, lambda *args, **kwargs: None
+    Listener.open = 0
+    module.Buffer, module.TransformListener = Buffer, Listener
     monkeypatch.setitem(sys.modules, 'tf2_ros', module)
 
 
@@ -107,6 +144,30 @@ def test_tf_that_is_too_old_or_missing():
         tf.lookup('base_link', 'front_optical', Time(sec=11), 0.2)
     with pytest.raises(CameraError, match='no TF base_link <- left_optical'):
         tf.lookup('base_link', 'left_optical', Time(sec=9), 0.2)
+
+
+@pytest.mark.usefixtures('tf2')
+def test_tf_that_has_no_newest_transform_is_an_error_of_the_camera():
+    with pytest.raises(CameraError, match=r'no TF base_link <- new_optical \(no common time\)'):
+        Transforms(node=None).lookup('base_link', 'new_optical', Time(sec=9), 0.2)
+
+
+@pytest.mark.usefixtures('tf2')
+def test_odometry_from_tf_goes_on_to_the_image():
+    """At 5 m/s the vehicle is 0.75 m further 150 ms after the newest transform, whose x is 50 m."""
+    poses = PoseSource(None, NodeConfig(odometry='tf'), {'front': CameraConfig()}, lambda _: None)
+    for stamp, x in ((Time(sec=9), 45.0), (Time(sec=10, nanosec=150 * MS), 50.75)):
+        assert poses.odom_from_vehicle(stamp, 0.2).translation_m == pytest.approx((x, 0.0, 1.5))
+    with pytest.raises(CameraError, match='older than the image'):
+        poses.odom_from_vehicle(Time(sec=11), 0.2)
+
+
+@pytest.mark.usefixtures('tf2')
+def test_closing_ends_the_listener():
+    poses = PoseSource(None, NodeConfig(odometry='tf'), {'front': CameraConfig()}, lambda _: None)
+    assert Listener.open == 1
+    poses.close()
+    assert Listener.open == 0
 
 
 def test_without_tf2_ros_every_lookup_says_so(monkeypatch):

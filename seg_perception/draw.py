@@ -15,7 +15,9 @@ from seg_perception.frames import labels_to_size
 from seg_perception.labels import LabelMap, Role
 
 if TYPE_CHECKING:
+    from seg_perception.camera import CameraModel, Pose
     from seg_perception.grid import OccupancyGrid
+    from seg_perception.postprocess import Lanes
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -25,6 +27,10 @@ EVEN_RGB = (215, 190, 70)
 OCCUPIED_RGB = (150, 25, 25)
 TICK_RGB = (225, 225, 225)
 VEHICLE_RGB = (30, 90, 220)
+EGO_RGB = (255, 215, 25)
+LINE_RGB = (90, 220, 255)
+NEAREST_M = 0.1
+"""Nothing closer to the camera is drawn."""
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -63,6 +69,39 @@ def _overlay_tables(label_map: LabelMap) -> tuple[UInt8, UInt8]:
     plain = np.full(256, 255, np.uint8)
     plain[[c.id for c in label_map.classes if c.ground or c.role is not Role.OTHER]] = 0
     return label_map.palette()[:, None, :], plain
+
+
+def lane_lines(picture: UInt8, lanes: Lanes, camera: CameraModel, pose: Pose) -> None:
+    """Draw lane lines into a camera image, in place; those of the vehicle's own lane stand out.
+
+    Args:
+        picture: uint8 [H, W, 3] RGB of any size.
+        camera: intrinsics of the same view at any size.
+        pose: optical frame in a vehicle frame whose z = 0 is the ground.
+    """
+    sized = camera.resized(picture.shape[1], picture.shape[0])
+    for line in lanes.lines:
+        points = line.points_m(0.5)
+        in_camera = pose.inverse().transform(np.column_stack([points, np.zeros(len(points))]))
+        pixels, valid = sized.project(in_camera[in_camera[:, 2] > NEAREST_M])
+        polyline = np.clip(pixels[valid].round(), -32000, 32000).astype(np.int32)
+        color = EGO_RGB if line is lanes.ego_left or line is lanes.ego_right else LINE_RGB
+        cv2.polylines(picture, [polyline], False, color, max(1, picture.shape[0] // 240), cv2.LINE_AA)
+
+
+def grid_lane_lines(picture: UInt8, grid: OccupancyGrid, lanes: Lanes, grid_from_vehicle: Pose | None = None) -> None:
+    """Draw lane lines into a picture of `grid_picture`, in place.
+
+    Args:
+        grid_from_vehicle: pose of the vehicle in the grid's frame; None for a grid in the vehicle frame.
+    """
+    for line in lanes.lines:
+        points = line.points_m()
+        if grid_from_vehicle is not None:
+            points = grid_from_vehicle.transform(np.column_stack([points, np.zeros(len(points))]))[:, :2]
+        color = EGO_RGB if line is lanes.ego_left or line is lanes.ego_right else LINE_RGB
+        pixels = grid_pixels(grid, points, picture.shape[0]).round().astype(np.int32)
+        cv2.polylines(picture, [pixels], False, color, 2, cv2.LINE_AA)
 
 
 def grid_picture(grid: OccupancyGrid, height_px: int = 720, tick_m: float = 10.0) -> UInt8:

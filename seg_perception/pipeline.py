@@ -15,7 +15,7 @@ from seg_perception.engine.base import Engine
 from seg_perception.errors import CameraError
 from seg_perception.frames import Image, to_network
 from seg_perception.grid import GridConfig, GridMapper, Observation, OccupancyGrid
-from seg_perception.postprocess import RegionConfig, clean_labels
+from seg_perception.postprocess import LaneConfig, Lanes, LaneTracker, RegionConfig, above_ground, clean_labels
 
 
 class Frame(NamedTuple):
@@ -60,6 +60,9 @@ class Result(NamedTuple):
     preprocess_ms: float
     engine_ms: float
     grid_ms: float
+    lanes: Lanes | None = None
+    """Lane lines in the vehicle frame, its z = 0 on the ground; None when they were not asked for or, as for the grid,
+    no camera can be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class PipelineConfig:
 
     grid: GridConfig = field(default_factory=GridConfig)
     regions: RegionConfig = field(default_factory=RegionConfig)
+    lanes: LaneConfig = field(default_factory=LaneConfig)
 
 
 class Pipeline:
@@ -76,10 +80,12 @@ class Pipeline:
     def __init__(self, config: PipelineConfig, engine: Engine) -> None:
         self.engine = engine
         self._regions = config.regions
+        self._ground_z_m = config.grid.ground_z_m
+        self._tracker = LaneTracker(config.lanes, engine.spec.labels)
         self._network_models: dict[CameraModel, CameraModel] = {}
         self.mapper = GridMapper(config.grid, engine.spec.labels, engine.spec.class_precision)
 
-    def run(self, frames: Sequence[Frame], *, want_grid: bool = True) -> Result:
+    def run(self, frames: Sequence[Frame], *, want_grid: bool = True, want_lanes: bool = False) -> Result:
         """Process one frame per camera as one batch.
 
         Args:
@@ -97,14 +103,16 @@ class Pipeline:
         inferred = time.perf_counter()
         results = [self._result(f, labels[i], confidence[i]) for i, f in enumerate(frames)]
         grid = self._grid(results) if want_grid else None  # notes in `results` why a camera was left out
+        lanes = self._lanes(results) if want_lanes else None
         end = time.perf_counter()
         return Result(
-            tuple(results), grid, (prepared - start) * 1e3, (inferred - prepared) * 1e3, (end - inferred) * 1e3
+            tuple(results), grid, (prepared - start) * 1e3, (inferred - prepared) * 1e3, (end - inferred) * 1e3, lanes
         )
 
     def reset(self) -> None:
-        """Forget all evidence of the grid."""
+        """Forget all evidence of the grid, and the lane lines."""
         self.mapper.reset()
+        self._tracker.reset()
 
     def _result(self, frame: Frame, labels: npt.NDArray[np.uint8], confidence: npt.NDArray[np.uint8]) -> CameraResult:
         model, problem = None, None
@@ -155,6 +163,15 @@ class Pipeline:
         for i, r in enumerate(results):
             results[i] = r._replace(visible=None if r.problem else self.mapper.visible[r.camera])
         return grid
+
+    def _lanes(self, results: list[CameraResult]) -> Lanes | None:
+        usable = [_observation(r) for r in results if not r.problem and r.camera_model and r.vehicle_from_camera]
+        if not usable:
+            return None
+        on_ground = (above_ground(o.vehicle_from_camera, self._ground_z_m) for o in usable)
+        return self._tracker.update(
+            [o._replace(vehicle_from_camera=pose) for o, pose in zip(usable, on_ground, strict=True)]
+        )
 
 
 def _observation(r: CameraResult) -> Observation:

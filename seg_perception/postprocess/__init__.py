@@ -7,6 +7,7 @@ from seg_perception.postprocess.contours import (
     drivable_outlines,
     obstacle_footprints,
 )
+from seg_perception.postprocess.ground import above_ground
 from seg_perception.postprocess.lane_tracker import LaneTracker
 from seg_perception.postprocess.lane_types import LaneConfig, LaneLine, Lanes
 from seg_perception.postprocess.masks import Masks, masks, role_mask
@@ -24,6 +25,7 @@ __all__ = [
     'Outline',
     'RegionConfig',
     'RoleRegions',
+    'above_ground',
     'clean_labels',
     'drivable_outlines',
     'ego_road',

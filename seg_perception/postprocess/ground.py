@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -70,6 +71,12 @@ def ground_table(camera: CameraModel, pose: Pose) -> GroundTable:
     area = np.nan_to_num(np.abs(down[..., 0] * right[..., 1] - down[..., 1] * right[..., 0]))
     x, y, distance, area = (v.astype(np.float32) for v in (xy[..., 0], xy[..., 1], distance, area))
     return GroundTable(x, y, distance, area)
+
+
+def above_ground(pose: Pose, ground_z_m: float) -> Pose:
+    """Express a pose in a vehicle frame whose z = 0 is the ground, which lies at `ground_z_m` of the vehicle's own."""
+    x, y, z = pose.translation_m
+    return replace(pose, translation_m=(x, y, z - ground_z_m))
 
 
 def _intersect(directions: npt.NDArray[np.floating], pose: Pose) -> Float64:

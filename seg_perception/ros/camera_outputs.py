@@ -17,6 +17,7 @@ from seg_perception.frames import labels_to_size
 from seg_perception.grid import Observation
 from seg_perception.labels import LabelMap, Role
 from seg_perception.pipeline import CameraResult, Frame
+from seg_perception.postprocess import Lanes, above_ground
 from seg_perception.ros import convert
 from seg_perception.ros.config import NodeConfig
 
@@ -40,6 +41,8 @@ class Processed(NamedTuple):
     """The image message; its header is that of all outputs."""
     info: CameraInfo | None
     """The calibration that belongs to the image."""
+    lanes: Lanes | None = None
+    """Lane lines of the whole run; None when nobody wants them."""
 
 
 def observation(item: Processed) -> Observation:
@@ -70,6 +73,10 @@ class CameraOutputs:
         """Say whether anybody listens to any of the topics."""
         return any(p.get_subscription_count() for p in (*self._images.values(), self._info))
 
+    def wants_overlay(self) -> bool:
+        """Say whether anybody looks at the overlay."""
+        return bool(self._images['overlay'].get_subscription_count())
+
     def publish_label_info(self) -> None:
         """Publish the classes, latched, where vision_msgs is installed."""
         if self._label_info is not None:
@@ -84,15 +91,20 @@ class CameraOutputs:
             width, height = item.frame.image.width, item.frame.image.height
         for topic, publisher in self._images.items():
             if publisher.get_subscription_count():
-                message = self._render(topic, item, (width, height), config.overlay_alpha)
+                message = self._render(topic, item, (width, height), config)
                 message.header = item.message.header
                 publisher.publish(message)
         if self._info.get_subscription_count():
             self._publish_info(item, (width, height))
 
-    def _render(self, topic: str, item: Processed, size: tuple[int, int], alpha: float) -> Image:
+    def _render(self, topic: str, item: Processed, size: tuple[int, int], config: NodeConfig) -> Image:
         if topic == 'overlay':
-            picture = draw.overlay(item.rgb, item.result.labels, self._labels, alpha)
+            r = item.result
+            picture = draw.overlay(item.rgb, r.labels, self._labels, config.overlay_alpha)
+            if item.lanes and r.camera_model and r.vehicle_from_camera:
+                draw.lane_lines(
+                    picture, item.lanes, r.camera_model, above_ground(r.vehicle_from_camera, config.grid.ground_z_m)
+                )
             out = self._buffer(topic, picture, 'rgb8')
             np.copyto(out.pixels, picture)
             return out.message

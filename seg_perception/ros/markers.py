@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,12 +14,11 @@ from nav_msgs.msg import Path
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from seg_perception.grid import Observation
 from seg_perception.labels import LabelMap
 from seg_perception.postprocess import (
     LaneLine,
     Lanes,
-    LaneTracker,
+    above_ground,
     drivable_outlines,
     ego_road,
     obstacle_footprints,
@@ -51,7 +49,6 @@ class MarkersOutput:
 
     def __init__(self, node: Any, config: NodeConfig, labels: LabelMap) -> None:
         self._node, self._config, self._labels = node, config, labels
-        self._tracker = LaneTracker(config.lanes, labels)
         self._markers = node.create_lifecycle_publisher(MarkerArray, '~/markers', RELIABLE)
         self._paths = {
             side: node.create_lifecycle_publisher(Path, f'~/lanes/{side}', RELIABLE) for side in ('left', 'right')
@@ -65,24 +62,25 @@ class MarkersOutput:
 
     def publish(self, items: Sequence[Processed]) -> None:
         """Publish the things of one run, stamped as its newest image."""
-        ground_z_m = self._config.grid.ground_z_m
-        observations = [_above_ground(observation(item), ground_z_m) for item in items]
-        self._lanes = self._tracker.update(observations)
+        lanes = items[0].lanes
+        if lanes is None:  # somebody has only just begun to listen
+            return
+        self._lanes, ground_z_m = lanes, self._config.grid.ground_z_m
         newest = max(items, key=lambda i: i.result.stamp_ns)
         header = Header(stamp=newest.message.header.stamp, frame_id=self._config.base_frame)
         if self._markers.get_subscription_count():
-            shapes = [*lane_shapes(self._lanes), *self._region_shapes(observations)]
+            shapes = [*lane_shapes(lanes), *self._region_shapes(items)]
             lifetime_s = self._config.image_timeout_s
             self._markers.publish(marker_array(shapes, self._shown, header, ground_z_m, lifetime_s))
             self._shown = {(s.namespace, s.id) for s in shapes}
-        for side, line in (('left', self._lanes.ego_left), ('right', self._lanes.ego_right)):
+        for side, line in (('left', lanes.ego_left), ('right', lanes.ego_right)):
             if self._paths[side].get_subscription_count():
                 self._paths[side].publish(lane_path(line, header, ground_z_m))
 
-    def _region_shapes(self, observations: Sequence[Observation]) -> Iterator[Shape]:
+    def _region_shapes(self, items: Sequence[Processed]) -> Iterator[Shape]:
         contours = self._config.contours
-        for o in observations:
-            geometry = (o.camera_model, o.vehicle_from_camera)
+        for o in map(observation, items):
+            geometry = (o.camera_model, above_ground(o.vehicle_from_camera, self._config.grid.ground_z_m))
             outlines = drivable_outlines(ego_road(o.labels, self._labels, *geometry), contours, *geometry)
             rings = [r for outline in outlines for r in (outline.ring_m, *(outline.holes_m or ())) if r is not None]
             for i, ring in enumerate(rings):
@@ -106,14 +104,6 @@ class MarkersOutput:
         """Destroy the publishers."""
         for publisher in (self._markers, *self._paths.values()):
             self._node.destroy_lifecycle_publisher(publisher)
-
-
-def _above_ground(o: Observation, ground_z_m: float) -> Observation:
-    """Express the camera's pose in a vehicle frame whose z = 0 is the ground."""
-    if ground_z_m == 0.0:
-        return o
-    x, y, z = o.vehicle_from_camera.translation_m
-    return o._replace(vehicle_from_camera=replace(o.vehicle_from_camera, translation_m=(x, y, z - ground_z_m)))
 
 
 def lane_shapes(lanes: Lanes) -> Iterator[Shape]:

@@ -138,6 +138,11 @@ class Outputs:
         """Say whether anybody listens to something that needs the cameras' poses."""
         return self.grid.wanted() or any(o.wanted() for o in self.vehicle)
 
+    def wants_lanes(self) -> bool:
+        """Say whether anybody listens to something that shows lane lines."""
+        markers = any(isinstance(o, MarkersOutput) and o.wanted() for o in self.vehicle)
+        return markers or any(c.wants_overlay() for c in self.cameras.values())
+
     def publish(self, items: Sequence[Processed], grid: OccupancyGrid | None, config: NodeConfig) -> None:
         """Publish one run: images first, then what is computed from them."""
         for item in items:

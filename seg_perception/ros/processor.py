@@ -44,7 +44,7 @@ class Processor:
         """Take a new configuration or a reopened engine; evidence of the grid is forgotten."""
         self.config, self.engine = config, engine
         self._outputs.configure(config)
-        self._pipeline = Pipeline(PipelineConfig(config.grid, config.regions), engine)
+        self._pipeline = Pipeline(PipelineConfig(config.grid, config.regions, config.lanes), engine)
 
     def reset(self) -> None:
         """Forget the grid's evidence and withdraw the published grid."""
@@ -78,10 +78,12 @@ class Processor:
             self.frame_ms = (time.perf_counter() - start) * 1e3
 
     def _run_batch(self, batch: Sequence[tuple[Frame, Any]], geometry: bool) -> None:
-        result = self._pipeline.run([frame for frame, _ in batch], want_grid=geometry)
+        frames = [frame for frame, _ in batch]
+        lanes = geometry and self._outputs.wants_lanes()
+        result = self._pipeline.run(frames, want_grid=geometry, want_lanes=lanes)
         rgb = self.engine.input(len(batch))
         items = [
-            Processed(frame, r, rgb[i], message, self._inputs[r.camera].info)
+            Processed(frame, r, rgb[i], message, self._inputs[r.camera].info, result.lanes)
             for i, ((frame, message), r) in enumerate(zip(batch, result.cameras, strict=True))
         ]
         self._outputs.publish(items, result.grid if self._outputs.grid.wanted() else None, self.config)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from seg_perception import draw
+from seg_perception.camera import CameraModel, Pose
 from seg_perception.errors import ConfigError, FrameError
 from seg_perception.labels import DEFAULT_LABELS, VOID
+from seg_perception.postprocess import LaneLine, Lanes
 
 ROAD, PAVEMENT, OTHER = 0, 2, 5
 
@@ -78,3 +80,30 @@ def test_vehicle_is_drawn_in_its_own_frame_only():
 def test_grid_picture_refuses_a_zero_size():
     with pytest.raises(ConfigError, match='height_px 0'):
         draw.grid_picture(Grid(np.zeros((2, 2), np.int8)), height_px=0)
+
+
+def lanes_at(*offsets_m):
+    lines = tuple(
+        LaneLine(i, np.array([y, 0.0, 0.0, 0.0]), np.eye(4), 4.0, 20.0, 16.0) for i, y in enumerate(offsets_m)
+    )
+    return Lanes(0, lines, lines[0], None, None, None, None, None)
+
+
+def test_lane_lines_are_drawn_where_the_camera_sees_them():
+    camera = CameraModel(100, 80, 100.0, 100.0, 49.5, 39.5)
+    picture = np.zeros((160, 200, 3), np.uint8)
+    draw.lane_lines(picture, lanes_at(1.0, -3.0), camera, Pose.mounted(0.0, 0.0, 1.5, 0.0, 0.0, 0.0))
+    # 1 m left at 5 m: 200 px focal length gives 40 px left of and 60 px below the middle of (99.5, 79.5)
+    assert picture[138:142, 58:62, 0].max() > 150
+    assert picture[138:142, :56].max() == picture[138:142, 63:100].max() == 0
+    assert (picture[:78] == 0).all()
+    assert picture[90:, 130:, 2].max() > 150
+
+
+def test_lane_lines_are_drawn_into_the_grid():
+    grid = Grid(np.full((20, 30), -1, np.int8), 1.0, 0.0, -10.0, 'vehicle')
+    picture = draw.grid_picture(grid, height_px=300, tick_m=100.0)
+    draw.grid_lane_lines(picture, grid, lanes_at(3.0))
+    assert (picture[150, 69:71] == draw.EGO_RGB).all(axis=1).any()
+    draw.grid_lane_lines(picture, grid, lanes_at(3.0), Pose((0.0, -6.0, 0.0)))
+    assert (picture[150, 129:131] == draw.EGO_RGB).all(axis=1).any()

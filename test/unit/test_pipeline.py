@@ -11,6 +11,7 @@ from seg_perception.frames import from_array
 from seg_perception.grid import GridConfig
 from seg_perception.labels import DEFAULT_LABELS
 from seg_perception.pipeline import Frame, Pipeline, PipelineConfig
+from seg_perception.postprocess import RegionConfig
 
 CAMERA = CameraModel(192, 128, 160.0, 160.0, 95.5, 63.5)
 POSE = Pose.mounted(0.0, 0.0, 1.5, 0.0, math.radians(5), 0.0)
@@ -98,3 +99,31 @@ def test_nothing_is_computed_for_a_grid_nobody_wants(pipeline: Pipeline, monkeyp
     result = pipeline.run([frame()], want_grid=False)
     assert result.grid is None
     assert result.cameras[0].problem is None
+
+
+def test_lane_lines_come_when_asked_for(pipeline: Pipeline) -> None:
+    image = picture()
+    image[50:80, 120:150] = ROAD
+    rows = np.arange(60, 128)
+    for side in (-1, 1):  # lines 1.8 m to either side: ground at row v lies 1.5 m below the tilted ray
+        v = (rows - 63.5) / 160
+        depth = 1.5 / (v * math.cos(math.radians(5)) + math.sin(math.radians(5)))
+        for row, column in zip(rows, 95.5 + side * 1.8 * 160 / depth, strict=True):
+            image[row, max(0, round(column) - 1) : round(column) + 2] = DEFAULT_LABELS.classes[1].color
+    seen = frame(image=from_array(image, 'rgb8'))
+    assert pipeline.run([seen]).lanes is None
+    lanes = pipeline.run([seen], want_lanes=True).lanes
+    assert lanes is not None
+    assert lanes.width_m == pytest.approx(3.6, abs=0.2)
+    assert pipeline.run([seen._replace(camera_model=None)], want_lanes=True).lanes is None
+
+
+def test_small_regions_are_cleaned_when_asked_for() -> None:
+    image = picture()
+    image[100:104, 40:44] = VEHICLE
+    plain = Pipeline(PipelineConfig(), FakeEngine()).run([frame(image=from_array(image, 'rgb8'))])
+    config = PipelineConfig(regions=RegionConfig(obstacle_px=10))
+    cleaned = Pipeline(config, FakeEngine()).run([frame(image=from_array(image, 'rgb8'), camera_model=None)])
+    assert plain.cameras[0].labels[51, 21] == 3
+    assert cleaned.cameras[0].labels[51, 21] == 0
+    assert cleaned.cameras[0].labels[33, 67] == 3

@@ -32,29 +32,31 @@ ARGUMENTS = [
 ]
 
 
-def node(context):
-    """Start the node with the parameter file and those arguments that were given."""
+def nodes(context):
+    """Start the node with the parameter file and those arguments that were given, and RViz with the same clock."""
     given = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
-    return [
-        Node(
-            package='seg_perception',
-            executable='seg_perception_node',
-            name='seg_perception',
-            namespace=LaunchConfiguration('namespace'),
-            parameters=[LaunchConfiguration('params_file'), {k: yaml.safe_load(v) for k, v in given.items() if v}],
-            arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
-            output='screen',
-        )
-    ]
+    given = {name: yaml.safe_load(text) for name, text in given.items() if text}
+    perception = Node(
+        package='seg_perception',
+        executable='seg_perception_node',
+        name='seg_perception',
+        namespace=LaunchConfiguration('namespace'),
+        parameters=[LaunchConfiguration('params_file'), given],
+        arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
+        output='screen',
+    )
+    rviz = Node(
+        package='rviz2',
+        executable='rviz2',
+        namespace=LaunchConfiguration('namespace'),
+        parameters=[{'use_sim_time': given.get('use_sim_time', False)}],
+        arguments=['-d', PathJoinSubstitution([CONFIG, 'seg_perception.rviz'])],
+        condition=IfCondition(LaunchConfiguration('rviz')),
+    )
+    return [perception, rviz]
 
 
 def generate_launch_description():
     """Return the description; the large Fast DDS segment is set unless the environment names another profile."""
     profile = [SetEnvironmentVariable(v, EnvironmentVariable(v, default_value=PROFILE)) for v in PROFILE_VARIABLES]
-    rviz = Node(
-        package='rviz2',
-        executable='rviz2',
-        arguments=['-d', PathJoinSubstitution([CONFIG, 'seg_perception.rviz'])],
-        condition=IfCondition(LaunchConfiguration('rviz')),
-    )
-    return LaunchDescription([*ARGUMENTS, *profile, OpaqueFunction(function=node), rviz])
+    return LaunchDescription([*ARGUMENTS, *profile, OpaqueFunction(function=nodes)])

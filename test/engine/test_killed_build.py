@@ -13,6 +13,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from seg_perception.engine.cache import Fingerprint, PlanCache
 
 KILLS = int(os.environ.get('SEG_PERCEPTION_KILLS', '8'))
@@ -41,6 +43,7 @@ while True:
 """
 
 
+@pytest.mark.timeout(600)
 def test_killing_the_builder_leaves_a_right_plan_or_none(tiny: Path, tmp_path: Path) -> None:
     directory, rng, found = tmp_path / 'plans', random.Random(5), 0
     as_text = [repr({f: getattr(x, f) for f in x.__dataclass_fields__}) for x in (FIRST, SECOND)]

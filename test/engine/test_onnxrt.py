@@ -8,6 +8,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from seg_perception.engine import onnxrt
 from seg_perception.engine.onnxrt import OnnxRuntimeEngine, read_spec
 from seg_perception.errors import ConfigError, EngineError, ModelError
 
@@ -98,3 +99,30 @@ def test_a_closed_engine_says_so(tiny: Path) -> None:
     engine.close()
     with pytest.raises(EngineError, match='the engine is closed'):
         engine.infer(1)
+
+
+@pytest.fixture
+def broken_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime that lists CUDA and cannot use it, as with a missing cuDNN."""
+    real = onnxrt._session
+
+    def session(path: Path, data: bytes, options: object, providers: list) -> object:
+        if onnxrt.CUDA in providers:
+            raise ModelError(f'{path}: ONNX Runtime cannot load it (libcudnn.so.9: cannot open shared object file)')
+        return real(path, data, options, providers)
+
+    monkeypatch.setattr(onnxrt, '_session', session)
+    monkeypatch.setattr(onnxrt.ort, 'get_available_providers', lambda: [onnxrt.CUDA, onnxrt.CPU])
+
+
+def test_broken_cuda_falls_back_to_the_cpu_with_the_reason(
+    broken_cuda: None, tiny: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert OnnxRuntimeEngine(tiny).info.device == 'cpu'
+    assert 'cannot use CUDA, so the CPU runs tiny.onnx' in caplog.text
+    assert 'libcudnn.so.9' in caplog.text
+
+
+def test_broken_cuda_that_was_asked_for_is_an_error(broken_cuda: None, tiny: Path) -> None:
+    with pytest.raises(EngineError, match=r'cannot use it .*libcudnn.so.9.*check CUDA and cuDNN'):
+        OnnxRuntimeEngine(tiny, device='cuda')

@@ -27,6 +27,9 @@ Example:
 @click.option('--mapping', type=click.Path(path_type=Path), help='Class mapping as for training, to compare by class.')
 @click.option('--backend', type=click.Choice(BACKENDS), default='auto', show_default=True)
 @click.option('--threads', type=click.IntRange(0), default=0, help='CPU threads [default: one per core].')
+@click.option(
+    '--foreign', is_flag=True, help='Also stand rendered objects on the road: does the confidence fall there?'
+)
 @click.option('--json', 'json_file', type=click.Path(path_type=Path), help='Write all figures to FILE.')
 @click.option('--report', type=click.Path(path_type=Path), help='Write an HTML page into this folder.')
 def command(
@@ -38,6 +41,7 @@ def command(
     mapping: Path | None,
     backend: str,
     threads: int,
+    foreign: bool,
     json_file: Path | None,
     report: Path | None,
 ) -> None:
@@ -61,6 +65,11 @@ def command(
         figures = {'model': str(model), 'sha256': engine.spec.sha256, 'precision': engine.spec.precision} | summary(
             result
         )
+        if foreign:
+            from seg_perception.evaluation.foreign import count_foreign, summarise_foreign
+
+            counts = tqdm(count_foreign(pipeline, items, table), total=len(items), unit='image', disable=None)
+            figures['foreign'] = summarise_foreign(list(counts))
         if report is not None:
             from seg_perception.evaluation.report import write_report
 
@@ -77,6 +86,8 @@ def _show(figures: dict[str, Any]) -> None:
         click.echo(f'{name:10} IoU {_text(value)}   boundary F {_text(figures["boundary_f"][name])}')
     for name in ('pixel_accuracy', 'role_accuracy', 'ece'):
         click.echo(f'{name:15} {_text(figures[name])}')
+    if 'foreign' in figures:
+        click.echo(f'foreign objects: {figures["foreign"]}')
     click.echo(f'{figures["frames"]} images, median {figures["engine_ms_median"]:.1f} ms')
 
 

@@ -11,10 +11,10 @@ import click
 @click.argument('config', type=click.Path(path_type=Path))
 @click.option('--data', type=click.Path(path_type=Path), help='Folder the data sets are in; default: that of CONFIG.')
 @click.option('--out', type=click.Path(path_type=Path), required=True, help='Folder for checkpoints and curves.')
-@click.option('--steps', type=click.IntRange(1), help='Override the number of steps, for a quick look.')
-def command(config: Path, data: Path | None, out: Path, steps: int | None) -> None:
+@click.option('--set', 'changes', multiple=True, metavar='KEY=VALUE', help='Change a value, e.g. network.name=unet.')
+def command(config: Path, data: Path | None, out: Path, changes: tuple[str, ...]) -> None:
     """Train the network that CONFIG describes; run again with the same --out to resume."""
     from seg_perception.training.run import train_from_file
 
-    outcome = train_from_file(config, data or config.parent, out, steps)
+    outcome = train_from_file(config, data or config.parent, out, changes)
     click.echo(f'best score {outcome.score:.4f} on the selection split: {outcome.best}')

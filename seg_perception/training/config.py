@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -185,6 +186,25 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError(f'{path}: holds {type(data).__name__}; expected keys and values')
     return data
+
+
+def change_values(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Return a copy of parsed YAML with each 'key=value' or 'section.key=value' in place.
+
+    Raises:
+        ConfigError: a change has another form.
+    """
+    result: dict[str, Any] = copy.deepcopy(dict(values))
+    for change in changes:
+        name, equals, text = change.partition('=')
+        section, _, key = name.rpartition('.')
+        if not equals or not key or '.' in section:
+            raise ConfigError(f'{change!r} is not a change; expected KEY=VALUE or SECTION.KEY=VALUE')
+        target = result.setdefault(section, {}) if section else result
+        if not isinstance(target, dict):
+            raise ConfigError(f'{change!r}: {section} is not a section; it is {target!r}')
+        target[key] = yaml.safe_load(text)
+    return result
 
 
 def parse_train_config(data: Mapping[str, Any], where: str) -> TrainConfig:

@@ -258,7 +258,7 @@ def scene_samples(path: Path, labels: LabelMap) -> list[Sample]:
         seeds, count = range(int(data['first_seed']), int(data['end_seed'])), int(data['frames'])
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f'{path}: {error!r}; expected numbers first_seed, end_seed and frames') from error
-    samples = []
+    samples: list[Sample] = []
     for seed in seeds:
         drive = Drive(seed)
         for index in np.linspace(0, len(drive) - 1, count).astype(int):

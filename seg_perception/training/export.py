@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime as ort
-import torch
 from torch import nn
 
 from seg_perception.engine.onnxrt import read_spec
@@ -26,10 +25,10 @@ from seg_perception.training.calibrate import Calibration, fit_temperature, summ
 from seg_perception.training.checkpoint import Checkpoint, load_checkpoint, load_weights, network_from
 from seg_perception.training.config import TrainConfig
 from seg_perception.training.crf import RefinedNetwork, best_setting
-from seg_perception.training.datasets import Loaded, Sample, load
+from seg_perception.training.datasets import Loaded, load
 from seg_perception.training.graph import DeployNetwork, write_graph
 from seg_perception.training.quantize import quantize
-from seg_perception.training.select import judge
+from seg_perception.training.select import count_pixels, labels_of, logits_of
 
 UInt8 = npt.NDArray[np.uint8]
 PRECISIONS = ('fp32', 'fp16', 'int8')
@@ -82,9 +81,15 @@ def export(job: Job, say: Callable[[str], None]) -> list[Exported]:
     if job.crf:
         setting = best_setting(network, loaded.select, config, say)
         network, facts_crf = RefinedNetwork(network, setting), {'crf': asdict(setting)}
-    temperature = fit_temperature(network, loaded.select, config)
-    confusion = judge(network, loaded.select, loaded.targets, config).confusion
+    network.eval()
+    logits = [logits_of(network, sample.image, config) for sample in loaded.select]
+    temperature = fit_temperature(logits, loaded.select, config)
+    expected = [labels_of(x, config) for x in logits]
+    confusion = count_pixels(expected, loaded.select, loaded.targets, config)
     calibration = summarise_confusion(confusion, config.classes, temperature)
+    step = max(1, len(expected) // PARITY_FRAMES)
+    frames = [network_input(sample.image, config) for sample in loaded.select[::step][:PARITY_FRAMES]]
+    parity = list(zip(frames, expected[::step], strict=False))
     say(f'temperature {temperature:.3f} from {len(loaded.select)} selection frames')
     job.out.mkdir(parents=True, exist_ok=True)
     written = []
@@ -94,7 +99,7 @@ def export(job: Job, say: Callable[[str], None]) -> list[Exported]:
         for variant in _variants(job.precisions):
             made = _make(variant, base, network, temperature, config, loaded, Path(folder))
             facts = _metadata(job, variant, checkpoint, calibration, loaded) | facts_crf
-            exported = _finish(made, job, variant, facts, network, temperature, config, loaded.select)
+            exported = _finish(made, job, variant, facts, parity)
             say(f'{exported.path}: {exported.path.stat().st_size / 1e6:.1f} MB, labels equal {exported.agreement:.4%}')
             written.append(exported)
     return written
@@ -175,28 +180,19 @@ def _metadata(
 
 
 def _finish(
-    made: Path,
-    job: Job,
-    variant: str,
-    facts: dict[str, Any],
-    network: nn.Module,
-    temperature: float,
-    config: TrainConfig,
-    select: Sequence[Sample],
+    made: Path, job: Job, variant: str, facts: dict[str, Any], parity: Sequence[tuple[UInt8, UInt8]]
 ) -> Exported:
     """Attach the metadata, check contract and parity, and only then move the file into place."""
     attach_metadata(made, facts)
     read_spec(made)
-    step = max(1, len(select) // PARITY_FRAMES)
-    frames = [network_input(sample.image, config) for sample in select[::step][:PARITY_FRAMES]]
-    agreement = label_agreement(made, DeployNetwork(network, temperature), frames)
+    agreement = label_agreement(made, parity)
     if agreement < LEAST_AGREEMENT[variant]:
         raise ModelError(
             f'{variant} graph: {agreement:.3%} of labels equal the PyTorch network; expected at least '
             f'{LEAST_AGREEMENT[variant]:.1%}; nothing was written'
         )
     path = job.out / f'{job.name}{SUFFIXES[variant]}.onnx'
-    os.replace(made, path) if variant != 'fp32' else path.write_bytes(made.read_bytes())
+    shutil.copyfile(made, path)
     return Exported(path, agreement)
 
 
@@ -209,15 +205,10 @@ def attach_metadata(path: Path, facts: dict[str, Any]) -> None:
     onnx.save(model, str(path))
 
 
-def label_agreement(path: Path, deploy: DeployNetwork, frames: Sequence[UInt8]) -> float:
-    """Return the share of pixels whose label is that of the PyTorch network."""
+def label_agreement(path: Path, parity: Sequence[tuple[UInt8, UInt8]]) -> float:
+    """Return the share of pixels with the expected label, over pairs of network input and labels."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
-    equal = []
-    for frame in frames:
-        labels = session.run(['labels'], {'image': frame[None]})[0]
-        with torch.inference_mode():
-            expected = deploy.eval()(torch.from_numpy(frame[None]))[0].numpy()
-        equal.append(float((labels == expected).mean()))
+    equal = [session.run(['labels'], {'image': frame[None]})[0][0] == labels for frame, labels in parity]
     return float(np.mean(equal))

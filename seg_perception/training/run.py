@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +12,22 @@ import torch
 import yaml
 
 from seg_perception import __version__
-from seg_perception.training.config import config_to_dict, parse_train_config, read_yaml
+from seg_perception.training.config import change_values, config_to_dict, parse_train_config, read_yaml
 from seg_perception.training.curves import plot_history
 from seg_perception.training.datasets import load
 from seg_perception.training.loop import Outcome, train
 
 
-def train_from_file(path: Path, data_dir: Path, out: Path, steps: int | None = None) -> Outcome:
+def train_from_file(path: Path, data_dir: Path, out: Path, changes: Sequence[str] = ()) -> Outcome:
     """Train the network that the YAML file at `path` describes, into the folder `out`.
+
+    Args:
+        changes: 'key=value' or 'section.key=value', each replacing a value of the file.
 
     Raises:
         ConfigError, DataError, ModelError: see `parse_train_config`, `load` and `train`; all checks of files come first.
     """
-    values = read_yaml(path)
-    if steps is not None:
-        values['steps'] = steps
+    values = change_values(read_yaml(path), changes)
     config = parse_train_config(values, str(path))
     loaded = load(config.datasets, data_dir, path.parent, config.classes)
     out.mkdir(parents=True, exist_ok=True)

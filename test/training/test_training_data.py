@@ -11,7 +11,13 @@ import yaml
 from seg_perception.errors import ConfigError, DataError, ModelError, SegPerceptionError
 from seg_perception.labels import DEFAULT_LABELS, VOID
 from seg_perception.training.augment import FOREIGN, crop, paste_foreign, photometric
-from seg_perception.training.config import AugmentConfig, DatasetConfig, parse_train_config, read_yaml
+from seg_perception.training.config import (
+    AugmentConfig,
+    DatasetConfig,
+    change_values,
+    parse_train_config,
+    read_yaml,
+)
 from seg_perception.training.datasets import Sample, find_pairs, load
 
 STREET = DatasetConfig('street', 'street.yaml', select='^b_')
@@ -207,3 +213,12 @@ def test_shipped_configurations_parse() -> None:
         config = parse_train_config(read_yaml(path), str(path))
         for entry in config.datasets:
             assert (folder / entry.mapping).is_file()
+
+
+def test_values_can_be_changed_on_the_command_line() -> None:
+    changed = change_values({'steps': 5, 'loss': {'dice': 1}}, ['steps=7', 'loss.dice=0.5', 'network.name=unet'])
+    assert changed == {'steps': 7, 'loss': {'dice': 0.5}, 'network': {'name': 'unet'}}
+    with pytest.raises(ConfigError, match="'steps' is not a change; expected KEY=VALUE"):
+        change_values({}, ['steps'])
+    with pytest.raises(ConfigError, match='steps is not a section; it is 5'):
+        change_values({'steps': 5}, ['steps.x=7'])

@@ -162,6 +162,31 @@ def test_roles_that_touch_a_group_only_partly_are_open(tmp_path: Path) -> None:
     assert table.lut()[[0, 1, 2, 3]].tolist() == [0, 1, 255, 255]
 
 
+def test_foreign_objects_lower_the_confidence_of_an_engine_that_knows_its_colours(data: Path) -> None:
+    foreign = run(data, '--match', 'good', '--foreign')['foreign']
+    assert foreign['pixels'] > 50
+    assert foreign['called_drivable_surely'] <= foreign['called_drivable']
+
+
+class DoubtingEngine(PaintedEngine):
+    """Sure of what has a palette colour, and of nothing else."""
+
+    def infer(self, n: int) -> Prediction:
+        labels, _ = super().infer(n)
+        exact = (DEFAULT_LABELS.palette()[labels] == self.input(n)).all(-1)
+        return Prediction(labels, np.where(exact, 255, 20).astype(np.uint8))
+
+
+def test_doubt_on_the_objects_has_a_roc_area_near_one(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def engine(*_: object, **__: object) -> DoubtingEngine:
+        return DoubtingEngine(height=SIZE[0], width=SIZE[1])
+
+    monkeypatch.setattr('seg_perception.cli.evaluate.open_engine', engine)
+    foreign = run(data, '--match', 'good', '--foreign')['foreign']
+    assert foreign['auroc'] > 0.9
+    assert foreign['called_drivable_surely'] == 0
+
+
 def prelabel(data: Path, *more: str) -> Path:
     out = data / 'pre'
     args = [str(data / 'images'), '--out', str(out), '--model', 'm.onnx', *more]

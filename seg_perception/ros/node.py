@@ -50,6 +50,7 @@ class PerceptionNode(LifecycleNode):
         """What `Worker` runs; like `inputs`, empty until configured."""
         self._outputs: Outputs | None = None
         self._poses: PoseSource | None = None
+        self._active = False
         self._diagnostics = Diagnostics(self, self.config)
         self.create_service(SetBool, '~/set_enabled', self._on_set_enabled)
         self.create_service(Trigger, '~/reset_grid', self._on_reset_grid)
@@ -80,7 +81,7 @@ class PerceptionNode(LifecycleNode):
             name: CameraInput(self, name, c, CameraStatus(name, self.get_logger().warning), worker.arrived)
             for name, c in self.camera_configs.items()
         }
-        self._enable_inputs(False)
+        self._enable_inputs()
         self.processor = Processor(self, self.config, self.inputs, self._poses, engine, self._outputs)
         worker.serve(self.processor, self.inputs, self._on_crash)
         self._diagnostics.watch(worker, self.processor, self.inputs, self._outputs)
@@ -99,12 +100,14 @@ class PerceptionNode(LifecycleNode):
         for camera in self._outputs.cameras.values():
             camera.publish_label_info()
         self._worker.activate()
-        self._enable_inputs(True)
+        self._active = True
+        self._enable_inputs()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop to process images; the published grid turns unknown."""
-        self._enable_inputs(False)
+        self._active = False
+        self._enable_inputs()
         assert self._worker is not None
         self._worker.deactivate()
         return super().on_deactivate(state)
@@ -123,9 +126,12 @@ class PerceptionNode(LifecycleNode):
         return self.on_cleanup(state)
 
     def close(self) -> None:
-        """Stop the worker and destroy what `configure` created; calling it twice is allowed."""
+        """Withdraw the grid, stop the worker, destroy what `configure` created; calling it twice is allowed."""
+        self._active = False
         self._diagnostics.forget()
         if self._worker is not None:
+            if self.context.ok():
+                self._worker.deactivate()
             self._worker.stop()
         for part in (*self.inputs.values(), self._poses, self._outputs):
             if part is not None:
@@ -138,15 +144,15 @@ class PerceptionNode(LifecycleNode):
         batch = min(self.config.max_batch, len(self.config.cameras))
         return self._engine_factory(model, self.config.backend, max_batch=batch, threads=self.config.threads)
 
-    def _enable_inputs(self, enabled: bool) -> None:
+    def _enable_inputs(self) -> None:
         for camera in self.inputs.values():
-            camera.enabled = enabled and self._diagnostics.enabled
+            camera.enabled = self._active and self._diagnostics.enabled
             if not camera.enabled:
                 camera.take()
 
     def _on_set_enabled(self, request: Any, response: Any) -> Any:
         self._diagnostics.enabled = request.data
-        self._enable_inputs(request.data)
+        self._enable_inputs()
         response.success, response.message = True, 'enabled' if request.data else 'disabled'
         return response
 

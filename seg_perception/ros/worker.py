@@ -72,6 +72,8 @@ class Worker:
         """Stop to process; returns when the current run is over and the grid withdrawn."""
         with self._wake:
             self._active = False
+            if self.processor is None:  # the engine never opened, so that no grid was ever published
+                return
             self._reset = True
             self._wake.notify()
             self._wake.wait_for(lambda: not self._reset or not self._thread.is_alive(), timeout=5.0)

@@ -30,7 +30,7 @@ from seg_perception.offline.statistics import FrameFigures, LeastCertain
 from seg_perception.offline.stored import Predicted, StoredEngine
 from seg_perception.offline.video_picture import RunVideo
 from seg_perception.pipeline import Frame, Pipeline, PipelineConfig, Result
-from seg_perception.postprocess import above_ground
+from seg_perception.postprocess import Lanes, above_ground
 
 AHEAD = 4
 """Batches that wait for a stage."""
@@ -133,7 +133,7 @@ class _Run:
         for topic, msgtype in self._messages.topics(recording.cameras):
             self._bag.add_topic(topic, msgtype)
         self._video = RunVideo(path / run_folder.VIDEO, recording.cameras) if config.video else None
-        self._encode: Sink[tuple[list[Any], OccupancyGrid | None]] = Sink(self._draw, AHEAD)
+        self._encode: Sink[tuple[list[Any], OccupancyGrid | None, Lanes | None]] = Sink(self._draw, AHEAD)
         self._write: Sink[list[Predicted]] = Sink(self._take, AHEAD)
 
     def label_all(self, earlier: EarlierRun | None, stop: threading.Event, on_frames: Callable[[int], None]) -> None:
@@ -189,7 +189,7 @@ class _Run:
                 draw.lane_lines(picture, result.lanes, r.camera_model, pose)
         for message in self._messages.of(result, [p.frame.frame_id for p in batch], overlays):
             self._bag.write(message)
-        self._encode.put(([*zip(result.cameras, overlays, strict=True)], result.grid))
+        self._encode.put(([*zip(result.cameras, overlays, strict=True)], result.grid, result.lanes))
         self._gather(batch, result, overlays)
 
     def _gather(self, batch: list[Predicted], result: Result, overlays: list[Any]) -> None:
@@ -219,7 +219,7 @@ class _Run:
             if r.problem is not None:
                 self.problems[str(r.problem)] += 1
 
-    def _draw(self, item: tuple[list[Any], OccupancyGrid | None]) -> None:
+    def _draw(self, item: tuple[list[Any], OccupancyGrid | None, Lanes | None]) -> None:
         if self._video:
             self._video.write(*item)
 

@@ -12,6 +12,7 @@ from seg_perception import draw
 from seg_perception.grid import OccupancyGrid
 from seg_perception.io.video import VideoWriter
 from seg_perception.pipeline import CameraResult
+from seg_perception.postprocess import Lanes
 
 UInt8 = npt.NDArray[np.uint8]
 NOMINAL_FPS = 25.0
@@ -29,8 +30,10 @@ class RunVideo:
         self._latest: dict[str, UInt8] = {}
         self._first_ns: int | None = None
 
-    def write(self, seen: list[tuple[CameraResult, UInt8]], grid: OccupancyGrid | None) -> None:
-        """Append one batch: the newest overlay of each camera, and the grid.
+    def write(
+        self, seen: list[tuple[CameraResult, UInt8]], grid: OccupancyGrid | None, lanes: Lanes | None = None
+    ) -> None:
+        """Append one batch: the newest overlay of each camera, and the grid with the lane lines.
 
         Raises:
             RecordingError: the disk is full.
@@ -39,7 +42,7 @@ class RunVideo:
             self._latest[result.camera] = overlay
         newest, height = seen[-1][0], seen[0][1].shape[0]
         blank = np.zeros_like(seen[0][1])
-        panel = _grid_panel(grid, newest, height)
+        panel = _grid_panel(grid, lanes, newest, height)
         picture = np.hstack([*(self._latest.get(c, blank) for c in self._cameras), panel])
         self._first_ns = newest.stamp_ns if self._first_ns is None else self._first_ns
         seconds = (newest.stamp_ns - self._first_ns) / 1e9
@@ -58,7 +61,7 @@ class RunVideo:
             self._writer.close()
 
 
-def _grid_panel(grid: OccupancyGrid | None, result: CameraResult, height: int) -> UInt8:
+def _grid_panel(grid: OccupancyGrid | None, lanes: Lanes | None, result: CameraResult, height: int) -> UInt8:
     """Draw the grid in a square; without one, say why."""
     panel = np.full((height, height, 3), PANEL_RGB, np.uint8)
     if grid is None:
@@ -66,6 +69,8 @@ def _grid_panel(grid: OccupancyGrid | None, result: CameraResult, height: int) -
             cv2.putText(panel, line, (8, 44 + 18 * i), cv2.FONT_HERSHEY_SIMPLEX, 0.45, TEXT_RGB, 1, cv2.LINE_AA)
         return panel
     picture = draw.grid_picture(grid, height)
+    if lanes:
+        draw.grid_lane_lines(picture, grid, lanes, result.odom_from_vehicle if grid.frame == 'odom' else None)
     width = min(picture.shape[1], height)
     panel[:, (height - width) // 2 : (height - width) // 2 + width] = picture[:, :width]
     return panel

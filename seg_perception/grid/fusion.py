@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from seg_perception.camera import Pose
 from seg_perception.errors import CameraError
+from seg_perception.grid.ahead import corridor, free_ahead_m, nearest_ahead_m
 from seg_perception.grid.config import GridConfig
 from seg_perception.grid.evidence import GAP, SOLID, PixelEvidence
 from seg_perception.grid.types import FREE, OCCUPIED, UNKNOWN, Observation, OccupancyGrid
@@ -26,6 +27,10 @@ MEMORY = 2.0
 GAIN = 0.4
 """Share of an image's log-odds that enters the memory: consecutive images are not independent."""
 
+LEAP_M, LEAP_MPS = 2.0, 60.0
+LEAP_RAD, LEAP_RADPS = 0.5, 3.0
+"""No vehicle moves or turns further than this between two images: offset plus rate."""
+
 Odds = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
 
@@ -33,8 +38,9 @@ Codes = npt.NDArray[np.uint8]
 class GridMapper:
     """Keeps the evidence between frames.
 
-    With odometry in every observation, evidence is log-odds of being drivable in a window aligned with the odom axes
-    that moves with the vehicle by whole cells and forgets with `half_life_s` (Moravec and Elfes 1985; Thrun, Burgard
+    With odometry in every observation, evidence is log-odds of being drivable in a square window aligned with the odom
+    axes, as wide as the longer side of the configured one so that it reaches as far ahead at every heading. It moves
+    with the vehicle by whole cells and forgets with `half_life_s` (Moravec and Elfes 1985; Thrun, Burgard
     and Fox, Probabilistic Robotics, chapter 9). Without it, each camera's newest image counts for `hold_s`.
     Not thread-safe.
     """
@@ -42,8 +48,6 @@ class GridMapper:
     def __init__(self, config: GridConfig, labels: LabelMap, class_precision: Sequence[float] | None = None) -> None:
         self._config = config
         self._pixels = PixelEvidence(config, labels, class_precision)
-        shape = (config.rows, config.columns)
-        self._odds: Odds = np.zeros(shape, np.float32)
         self._free_threshold = math.log(config.free_probability / (1 - config.free_probability))
         self._occupied_threshold = -math.log(config.occupied_probability / (1 - config.occupied_probability))
         self.visible: dict[str, Codes] = {}
@@ -52,8 +56,11 @@ class GridMapper:
 
     def reset(self) -> None:
         """Forget everything."""
-        self._odds.fill(0)
+        self._odds: Odds = np.zeros((self._config.rows, self._config.columns), np.float32)
         self._stamp_ns: int | None = None
+        self._camera_stamps_ns: dict[str, int] = {}
+        self._near_m: dict[str, float] = {}  # where each camera first sees the ground straight ahead
+        self._pose: Pose | None = None
         self._cell: tuple[int, int] | None = None  # window's corner in whole cells of the odom frame
         self._held: dict[str, tuple[int, Odds]] = {}
 
@@ -69,6 +76,8 @@ class GridMapper:
         """
         if not observations:
             raise CameraError('no observation given; expected at least one labelled image')
+        for o in observations:
+            self._check_clock(o)
         views = [self._view(o) for o in observations]
         newest = max(observations, key=lambda o: o.stamp_ns)
         with_odometry = all(o.odom_from_vehicle is not None for o in observations)
@@ -81,11 +90,16 @@ class GridMapper:
         self.visible = {o.camera: codes for o, codes in zip(observations, seen, strict=True)}
         stamp_ns = max(newest.stamp_ns, self._stamp_ns or newest.stamp_ns)
         if with_odometry and pose is not None:
+            if self._leaps(stamp_ns, pose):
+                self.reset()
             self._advance(stamp_ns, pose)
             self._add_in_odom(observations, views, seen, stamp_ns)
         else:
             self._combine_held(observations, views, seen, stamp_ns)
-        self._stamp_ns = stamp_ns
+        self._stamp_ns, self._pose = stamp_ns, pose
+        for o, view in zip(observations, views, strict=True):
+            self._camera_stamps_ns[o.camera] = o.stamp_ns
+            self._near_m[o.camera] = nearest_ahead_m(view, o)
         return self._snapshot(pose if with_odometry else None)
 
     def check(self, observation: Observation) -> None:
@@ -94,7 +108,31 @@ class GridMapper:
         Raises:
             CameraError: what is wrong with it.
         """
+        self._check_clock(observation)
         self._view(observation)
+
+    def _check_clock(self, o: Observation) -> None:
+        """Refuse a camera whose clock is behind the others'; one that goes back alone is a recording that starts over."""
+        if self._stamp_ns is None or o.stamp_ns >= self._stamp_ns - TIME_JUMP_NS:
+            return
+        self._camera_stamps_ns.pop(o.camera, None)  # so that cameras that all go back end up alone
+        recent_ns = self._stamp_ns - TIME_JUMP_NS
+        if any(stamp >= recent_ns for stamp in self._camera_stamps_ns.values()):
+            raise CameraError(
+                f'camera {o.camera!r}: its stamp is {(self._stamp_ns - o.stamp_ns) * 1e-9:.1f} s behind the other cameras; '
+                'synchronise the clocks'
+            )
+
+    def _leaps(self, stamp_ns: int, pose: Pose) -> bool:
+        """Tell whether the pose moved as no vehicle does: odometry started over, so what is known lies elsewhere."""
+        last = self._pose
+        if last is None or self._stamp_ns is None:
+            return False
+        seconds = (stamp_ns - self._stamp_ns) * 1e-9
+        moved = last.inverse() @ pose
+        turned = math.atan2(moved.rotation[1, 0], moved.rotation[0, 0])
+        distance = math.hypot(*moved.translation_m[:2])
+        return distance > LEAP_M + LEAP_MPS * seconds or abs(turned) > LEAP_RAD + LEAP_RADPS * seconds
 
     def _view(self, o: Observation) -> PolarView:
         shape = (o.camera_model.height, o.camera_model.width)
@@ -126,11 +164,13 @@ class GridMapper:
         centre = pose.transform(
             np.array([[(config.x_min_m + config.x_max_m) / 2, (config.y_min_m + config.y_max_m) / 2, 0.0]])
         )[0]
-        size = (config.columns, config.rows)
+        side = max(config.columns, config.rows)
         corner = (
-            round(centre[0] / config.resolution_m - size[0] / 2),
-            round(centre[1] / config.resolution_m - size[1] / 2),
+            round(centre[0] / config.resolution_m - side / 2),
+            round(centre[1] / config.resolution_m - side / 2),
         )
+        if self._cell is None:
+            self._odds = np.zeros((side, side), np.float32)
         if self._cell is not None and corner != self._cell:
             self._shift(corner[0] - self._cell[0], corner[1] - self._cell[1])
         self._cell = corner
@@ -155,8 +195,8 @@ class GridMapper:
         for o, view, codes in zip(observations, views, seen, strict=True):
             matrix = self._vehicle_cell_from_odom_cell(o)
             # The way from cell to polar sample is smooth, so turning it loses nothing; turning cells would round twice.
-            field = _warp(view.cell_field, matrix, cv2.INTER_LINEAR, FAR_OUT)
-            weight = _warp(view.weight, matrix, cv2.INTER_NEAREST, 0.0)
+            field = _warp(view.cell_field, matrix, self._odds.shape, cv2.INTER_LINEAR, FAR_OUT)
+            weight = _warp(view.weight, matrix, self._odds.shape, cv2.INTER_NEAREST, 0.0)
             moved = np.asarray(cv2.remap(codes, field, None, cv2.INTER_NEAREST, None, cv2.BORDER_CONSTANT, 0), np.uint8)
             np.minimum(self._odds, 0, out=self._odds, where=(moved > SOLID) & (moved != GAP))
             age_s = (stamp_ns - o.stamp_ns) * 1e-9
@@ -214,38 +254,18 @@ class GridMapper:
         if self._cell is not None:
             x, y = (v * config.resolution_m for v in self._cell)
         assert self._stamp_ns is not None
-        ahead = self._free_ahead(x, y, pose)
+        nearest_m = min(self._near_m.values(), default=math.inf)
+        odds_ahead = corridor(self._odds, (x, y), config, pose)
+        ahead = free_ahead_m(odds_ahead, config, self._free_threshold, self._occupied_threshold, nearest_m)
         return OccupancyGrid(
             cells, config.resolution_m, x, y, 'vehicle' if pose is None else 'odom', self._stamp_ns, ahead
         )
 
-    def _free_ahead(self, origin_x: float, origin_y: float, pose: Pose | None) -> float:
-        """Walk the corridor ahead from the first known cell to the first that is not free."""
-        config = self._config
-        step = config.resolution_m
-        x = np.arange(max(0.0, config.x_min_m) + step / 2, config.x_max_m, step)
-        y = np.arange(-config.corridor_width_m / 2 + step / 2, config.corridor_width_m / 2, step)
-        points: npt.NDArray[np.float64] = np.stack(np.broadcast_arrays(x, y[:, None], 0.0), axis=-1).reshape(-1, 3)
-        if pose is not None:
-            points = pose.transform(points)
-        column = np.floor((points[:, 0] - origin_x) / step).astype(int)
-        row = np.floor((points[:, 1] - origin_y) / step).astype(int)
-        inside = (column >= 0) & (column < config.columns) & (row >= 0) & (row < config.rows)
-        odds = np.zeros(len(points), np.float32)
-        odds[inside] = self._odds[row[inside], column[inside]]
-        strip = odds.reshape(len(y), len(x))
-        clear: npt.NDArray[np.bool_] = np.asarray((strip >= self._free_threshold).all(axis=0))
-        known = clear | (strip <= self._occupied_threshold).any(axis=0)
-        if not known.any():
-            return math.nan
-        first = int(known.argmax())
-        free = clear[first:]
-        stop = first + (int((~free).argmax()) if not free.all() else len(free))
-        return float(x[stop] - step / 2) if stop < len(x) else float(config.x_max_m)
 
-
-def _warp(image: Odds, matrix: npt.NDArray[np.float64], interpolation: int, outside: float) -> Odds:
+def _warp(
+    image: Odds, matrix: npt.NDArray[np.float64], shape: tuple[int, ...], interpolation: int, outside: float
+) -> Odds:
     flags = interpolation | cv2.WARP_INVERSE_MAP
-    size = (image.shape[1], image.shape[0])
+    size = (shape[1], shape[0])
     border = (outside,) * 4
     return np.asarray(cv2.warpAffine(image, matrix, size, None, flags, cv2.BORDER_CONSTANT, border), np.float32)

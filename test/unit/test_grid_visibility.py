@@ -70,3 +70,53 @@ def test_a_camera_that_sees_nothing_is_refused_without_building_its_tables_again
     monkeypatch.setattr(visibility, '_build_view', lambda *_: pytest.fail('built again'))
     with pytest.raises(CameraError, match='no ground'):
         mapper.check(up)
+
+
+@pytest.mark.parametrize('yaw', [0.0, math.pi / 4, math.pi / 2, 3.0])
+def test_a_long_window_reaches_as_far_ahead_at_every_heading(yaw: float) -> None:
+    config = GridConfig(x_max_m=40.0, y_min_m=-10.0, y_max_m=10.0)
+    mapper = GridMapper(config, DEFAULT_LABELS)
+    for i in range(4):
+        grid = mapper.update([observation(wall_at(12.0), i * 0.1, yaw)])
+    assert grid.free_ahead_m == pytest.approx(12.0, abs=0.6)
+
+
+def test_odometry_that_starts_over_forgets_what_now_lies_elsewhere() -> None:
+    mapper = GridMapper(GridConfig(), DEFAULT_LABELS)
+    far = Pose((10.0, 0.0, 0.0), (0.0, 0.0, math.sin(math.pi / 4), math.cos(math.pi / 4)))
+    mapper.update([observation(wall_at(12.0), 0.0, 0.0)._replace(odom_from_vehicle=far)])
+    blind = observation(np.full((180, 320), 255, np.uint8), 0.1, 0.0)
+    assert (mapper.update([blind]).cells == -1).all()
+
+
+def test_a_camera_with_another_clock_does_not_wipe_the_others_grid() -> None:
+    mapper = GridMapper(GridConfig(), DEFAULT_LABELS)
+    late = observation(wall_at(12.0), 0.0, 0.0)._replace(camera='left')
+    for i in range(3):
+        grid = mapper.update([observation(wall_at(12.0), 5.0 + i * 0.1, 0.0)])
+        with pytest.raises(CameraError, match=r"'left'.*5\.\d s behind the other cameras"):
+            mapper.update([late])
+    assert grid.free_ahead_m == pytest.approx(12.0, abs=0.6)
+
+
+def test_a_recording_of_two_cameras_that_starts_over_is_followed() -> None:
+    mapper = GridMapper(GridConfig(), DEFAULT_LABELS)
+    for name in ('front', 'left'):
+        mapper.update([observation(wall_at(12.0), 60.0, 0.0)._replace(camera=name)])
+    with pytest.raises(CameraError, match='behind'):
+        mapper.update([observation(wall_at(6.0), 0.0, 0.0)])
+    mapper.update([observation(wall_at(6.0), 0.0, 0.0)._replace(camera='left')])
+    grid = mapper.update([observation(wall_at(6.0), 0.1, 0.0)])
+    assert grid.stamp_ns == 100_000_000
+
+
+def test_free_distance_needs_known_ground_near_the_vehicle() -> None:
+    unsure_near = observation(wall_at(12.0), 0.0, 0.0)
+    near = CAMERA.project(POSE.inverse().transform(np.array([[8.0, 0.0, 0.0]])))[0][0, 1]
+    unsure_near.confidence[math.ceil(near) :] = 0
+    assert math.isnan(GridMapper(GridConfig(), DEFAULT_LABELS).update([unsure_near]).free_ahead_m)
+
+
+def test_a_corridor_narrower_than_a_cell_still_sees_the_obstacle() -> None:
+    mapper = GridMapper(GridConfig(resolution_m=0.4, corridor_width_m=0.1), DEFAULT_LABELS)
+    assert mapper.update([observation(np.full((180, 320), VEHICLE, np.uint8), 0.0, 0.0)]).free_ahead_m < 5.0

@@ -1,0 +1,74 @@
+"""How far the way straight ahead of the vehicle is free."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from seg_perception.camera import Pose
+from seg_perception.grid.config import GridConfig
+from seg_perception.grid.types import Observation
+from seg_perception.grid.visibility import PolarView
+
+START_M = 2.0
+"""The free distance is unknown when the first known ground ahead begins this much beyond the first visible ground."""
+
+AHEAD_RAD = 0.05
+
+Odds = npt.NDArray[np.float32]
+
+
+def nearest_ahead_m(view: PolarView, o: Observation) -> float:
+    """Return where, along the vehicle's x axis, a camera first sees the ground ahead; infinite when it sees none."""
+    bearing = int(np.abs(view.bearings_rad).argmin())
+    nearest = int(view.nearest[bearing])
+    if abs(view.bearings_rad[bearing]) > AHEAD_RAD or nearest == len(view.ranges_m):
+        return math.inf
+    return float(o.vehicle_from_camera.translation_m[0] + view.ranges_m[nearest])
+
+
+def corridor(odds: Odds, origin_m: tuple[float, float], config: GridConfig, pose: Pose | None) -> Odds:
+    """Return the log-odds of the strip ahead, float32 [lines, distances]; 0 outside the window.
+
+    Args:
+        odds: float32 [rows, columns] of the window whose cell (0, 0) has its corner at `origin_m`.
+        pose: the vehicle in the window's frame; None when that is the vehicle's own.
+    """
+    step = config.resolution_m
+    x = _distances_m(config)
+    lines = max(1, round(config.corridor_width_m / step))
+    y = (np.arange(lines) - (lines - 1) / 2) * step
+    points: npt.NDArray[np.float64] = np.stack(np.broadcast_arrays(x, y[:, None], 0.0), axis=-1).reshape(-1, 3)
+    if pose is not None:
+        points = pose.transform(points)
+    column = np.floor((points[:, 0] - origin_m[0]) / step).astype(int)
+    row = np.floor((points[:, 1] - origin_m[1]) / step).astype(int)
+    rows, columns = odds.shape
+    inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
+    strip = np.zeros(len(points), np.float32)
+    strip[inside] = odds[row[inside], column[inside]]
+    return strip.reshape(lines, len(x))
+
+
+def free_ahead_m(
+    strip: Odds, config: GridConfig, free_threshold: float, occupied_threshold: float, nearest_m: float
+) -> float:
+    """Walk the `corridor` from where ground is first seen to the first distance that is not free over its whole width.
+
+    Returns NaN when nothing is known there.
+    """
+    x = _distances_m(config)
+    clear = np.asarray((strip >= free_threshold).all(axis=0))
+    known = clear | (strip <= occupied_threshold).any(axis=0)
+    first = int(known.argmax())
+    if not known.any() or x[first] > nearest_m + START_M:
+        return math.nan
+    blocked = np.flatnonzero(~clear[first:])
+    return float(x[first + blocked[0]] - config.resolution_m / 2) if len(blocked) else float(config.x_max_m)
+
+
+def _distances_m(config: GridConfig) -> npt.NDArray[np.float64]:
+    first = max(0.0, config.x_min_m) + config.resolution_m / 2
+    return np.arange(first, config.x_max_m, config.resolution_m, dtype=np.float64)

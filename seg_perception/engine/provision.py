@@ -87,7 +87,7 @@ def _open(
     except BaseException:
         session.close()
         raise
-    engine = TensorRtEngine(trt, session, data, spec, options.max_batch)
+    engine = TensorRtEngine(trt, session, data, spec, options.max_batch, options.dla_core)
     try:
         _check(engine, data)
         if save_to is not None:

@@ -23,7 +23,15 @@ class TensorRtEngine:
     without another copy. Arrays are invalid after `close`.
     """
 
-    def __init__(self, trt: TensorRt, session: Session, plan: bytes, spec: ModelSpec, max_batch: int) -> None:
+    def __init__(
+        self,
+        trt: TensorRt,
+        session: Session,
+        plan: bytes,
+        spec: ModelSpec,
+        max_batch: int,
+        dla_core: int | None = None,
+    ) -> None:
         """Load a plan into `session`, which the engine closes.
 
         Raises:
@@ -37,15 +45,17 @@ class TensorRtEngine:
         self._context: Any = None
         self._logger = trt_api.make_logger(trt)
         try:
-            self._load(plan)
+            self._load(plan, dla_core)
         except BaseException:
             self.close()
             raise
 
-    def _load(self, plan: bytes) -> None:
+    def _load(self, plan: bytes, dla_core: int | None) -> None:
         trt, session = self._trt, self._session
         with session.phase('load the plan'):
             self._runtime = self._made(trt.module.Runtime(self._logger), 'start its runtime')
+            if dla_core is not None:
+                self._runtime.DLA_core = dla_core  # core 0 otherwise, whichever the plan was built for
             self._engine = self._made(self._runtime.deserialize_cuda_engine(plan), 'load the plan')
             self._context = self._made(trt_api.create_context(trt, self._engine), 'prepare the plan')
         self._smallest = int(self._engine.get_tensor_profile_shape('image', 0)[0][0])

@@ -43,6 +43,10 @@ def explain(what: str, reason: str) -> str:
             ('unsupported sm', 'compute capability'),
             'this TensorRT has no kernels for this GPU; use backend onnxruntime',
         ),
+        (
+            ('launch failure', 'illegal memory access', 'illegal address'),
+            'the CUDA context is lost; restart the program',
+        ),
         (('could not find any implementation', 'workspace limit'), 'raise --workspace, or use another precision'),
         (('magic tag', 'version tag', 'serialization assertion'), 'the plan is of another TensorRT; build it again'),
     )

@@ -21,6 +21,9 @@ class SimulatedGpu:
         self.fail_at = ''
         self.integrated = 0
         self.builds = 0
+        self.built_for_dla = False
+        self.smallest_batch = 1
+        self.runtimes: list = []
         self.streams: dict[int, object] = {}
         self.live_engines = 0
         self.waits = 0
@@ -203,6 +206,8 @@ def _tensorrt(gpu: SimulatedGpu) -> types.ModuleType:
             return getattr(self._parser, name)
 
     class Builder:
+        num_DLA_cores = 2  # noqa: N815 - NVIDIA's name
+
         def __init__(self, logger: object) -> None:
             self._builder = real.Builder(logger)
 
@@ -211,6 +216,7 @@ def _tensorrt(gpu: SimulatedGpu) -> types.ModuleType:
 
         def build_serialized_network(self, network: object, config: object) -> bytes | None:
             gpu.builds += 1
+            gpu.built_for_dla = config.default_device_type == real.DeviceType.DLA
             return None if gpu.fail_at == 'build' else b'PLAN' + gpu.parsed
 
     class Context:
@@ -252,7 +258,7 @@ def _tensorrt(gpu: SimulatedGpu) -> types.ModuleType:
             gpu.live_engines -= 1
 
         def get_tensor_profile_shape(self, name: str, profile: int) -> list:
-            return [(1, 32, 48, 3)] * 3
+            return [(gpu.smallest_batch, 32, 48, 3)] * 3
 
         def create_execution_context(self) -> Context | None:
             return None if gpu.fail_at == 'create_execution_context' else Context(self.session)
@@ -263,6 +269,7 @@ def _tensorrt(gpu: SimulatedGpu) -> types.ModuleType:
     class Runtime:
         def __init__(self, logger: object) -> None:
             self.logger = logger
+            gpu.runtimes.append(self)
 
         def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
             assert plan.startswith(b'PLAN'), 'a damaged plan reached TensorRT'

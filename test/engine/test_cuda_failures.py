@@ -30,7 +30,7 @@ OPENING = [
     ('set_input_shape', 'cannot take 1 frames'),
     ('execute', 'cannot run the network'),
     ('memcpy_dtoh_async', 'CUDA cannot copy the labels from the GPU'),
-    ('synchronize', 'CUDA cannot copy the labels from the GPU .*unspecified launch failure'),
+    ('synchronize', 'CUDA cannot copy the labels from the GPU .*launch failure.*; the CUDA context is lost; restart'),
 ]
 
 

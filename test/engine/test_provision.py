@@ -190,3 +190,14 @@ def test_a_foreign_model_is_a_model_error_on_every_backend(gpu: Any, tmp_path: P
         with pytest.raises(ModelError, match=r'foreign.onnx'):
             open_engine(path, backend)
     assert gpu.leaks() == {}
+
+
+def test_a_dla_plan_runs_on_its_core_and_always_whole(gpu: Any, tiny: Path) -> None:
+    gpu.smallest_batch = 3
+    engine = open_engine(tiny, 'tensorrt', max_batch=3, options=BuildOptions(3, dla_core=1))
+    assert gpu.built_for_dla
+    assert gpu.runtimes[-1].DLA_core == 1
+    engine.input(3)[:] = (220, 20, 60)
+    assert engine.infer(1).labels.shape == (1, 32, 48)
+    assert (engine.infer(1).labels == 4).all()
+    engine.close()

@@ -46,7 +46,7 @@ class CameraResult(NamedTuple):
     vehicle_from_camera: Pose | None
     odom_from_vehicle: Pose | None
     problem: CameraError | None
-    """Why this camera gives the grid no evidence; None when it does, or when the grid is off."""
+    """Why this camera gives no evidence for grid and lanes; None when it does, or when nobody asked."""
     visible: npt.NDArray[np.uint8] | None = None
     """What the grid saw with this camera, for `grid.ground_points`; None when it gave no evidence."""
 
@@ -78,18 +78,24 @@ class Pipeline:
     """Images to labels to grid. Not thread-safe: one thread owns it and its engine."""
 
     def __init__(self, config: PipelineConfig, engine: Engine) -> None:
-        self.engine = engine
-        self._regions = config.regions
-        self._ground_z_m = config.grid.ground_z_m
+        self.config, self.engine = config, engine
         self._tracker = LaneTracker(config.lanes, engine.spec.labels)
         self._network_models: dict[CameraModel, CameraModel] = {}
         self.mapper = GridMapper(config.grid, engine.spec.labels, engine.spec.class_precision)
 
-    def run(self, frames: Sequence[Frame], *, want_grid: bool = True, want_lanes: bool = False) -> Result:
+    def run(
+        self,
+        frames: Sequence[Frame],
+        *,
+        want_grid: bool = True,
+        want_lanes: bool = False,
+        want_ground: bool = False,
+    ) -> Result:
         """Process one frame per camera as one batch.
 
         Args:
             frames: 1 to `engine.max_batch` frames.
+            want_ground: say of each camera, as for the grid, why its labels cannot be placed on the ground.
 
         Raises:
             EngineError: the engine failed.
@@ -102,8 +108,9 @@ class Pipeline:
         labels, confidence = self.engine.infer(len(frames))
         inferred = time.perf_counter()
         results = [self._result(f, labels[i], confidence[i]) for i, f in enumerate(frames)]
-        grid = self._grid(results) if want_grid else None  # notes in `results` why a camera was left out
-        lanes = self._lanes(results) if want_lanes else None
+        usable = self._usable(results) if want_grid or want_lanes or want_ground else []
+        grid = self._grid(usable, results) if want_grid and usable else None
+        lanes = self._lanes(usable) if want_lanes and usable else None
         end = time.perf_counter()
         return Result(
             tuple(results), grid, (prepared - start) * 1e3, (inferred - prepared) * 1e3, (end - inferred) * 1e3, lanes
@@ -121,7 +128,7 @@ class Pipeline:
         except CameraError as error:
             problem = error
         pose, classes = frame.vehicle_from_camera, self.engine.spec.labels
-        labels = clean_labels(labels, classes, self._regions, model, pose).labels
+        labels = clean_labels(labels, classes, self.config.regions, model, pose).labels
         return CameraResult(
             frame.camera,
             frame.stamp_ns,
@@ -147,8 +154,8 @@ class Pipeline:
             self._network_models[camera] = camera.resized(spec.input_width, spec.input_height)
         return self._network_models[camera]
 
-    def _grid(self, results: list[CameraResult]) -> OccupancyGrid | None:
-        """Feed every camera that can be used; note at the others why not."""
+    def _usable(self, results: list[CameraResult]) -> list[Observation]:
+        """Return what can be placed on the ground; note in `results` why the other cameras cannot."""
         usable = []
         for i, r in enumerate(results):
             try:
@@ -157,18 +164,17 @@ class Pipeline:
                 usable.append(observation)
             except CameraError as error:
                 results[i] = r._replace(problem=error)
-        if not usable:
-            return None
+        return usable
+
+    def _grid(self, usable: list[Observation], results: list[CameraResult]) -> OccupancyGrid:
+        """Feed the grid; note in `results` what it saw."""
         grid = self.mapper.update(usable)
         for i, r in enumerate(results):
             results[i] = r._replace(visible=None if r.problem else self.mapper.visible[r.camera])
         return grid
 
-    def _lanes(self, results: list[CameraResult]) -> Lanes | None:
-        usable = [_observation(r) for r in results if not r.problem and r.camera_model and r.vehicle_from_camera]
-        if not usable:
-            return None
-        on_ground = (above_ground(o.vehicle_from_camera, self._ground_z_m) for o in usable)
+    def _lanes(self, usable: list[Observation]) -> Lanes:
+        on_ground = (above_ground(o.vehicle_from_camera, self.config.grid.ground_z_m) for o in usable)
         return self._tracker.update(
             [o._replace(vehicle_from_camera=pose) for o, pose in zip(usable, on_ground, strict=True)]
         )

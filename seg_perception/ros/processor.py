@@ -38,13 +38,16 @@ class Processor:
         self._inputs, self._poses, self._outputs = inputs, poses, outputs
         self.engine_ms = self.frame_ms = 0.0
         """Times of the last run: engine alone, and message in to messages out."""
+        self._pipeline = Pipeline(_pipeline_config(config), engine)
         self.configure(config, engine)
 
     def configure(self, config: NodeConfig, engine: Engine) -> None:
-        """Take a new configuration or a reopened engine; evidence of the grid is forgotten."""
-        self.config, self.engine = config, engine
+        """Take a new configuration or a reopened engine; evidence is forgotten only where it no longer fits."""
         self._outputs.configure(config)
-        self._pipeline = Pipeline(PipelineConfig(config.grid, config.regions, config.lanes), engine)
+        needed = _pipeline_config(config)
+        if self._pipeline.engine is not engine or self._pipeline.config != needed:
+            self._pipeline = Pipeline(needed, engine)
+        self.config, self.engine = config, engine
 
     def reset(self) -> None:
         """Forget the grid's evidence and withdraw the published grid."""
@@ -79,14 +82,18 @@ class Processor:
 
     def _run_batch(self, batch: Sequence[tuple[Frame, Any]], geometry: bool) -> None:
         frames = [frame for frame, _ in batch]
-        lanes = geometry and self._outputs.wants_lanes()
-        result = self._pipeline.run(frames, want_grid=geometry, want_lanes=lanes)
+        result = self._pipeline.run(
+            frames,
+            want_grid=self._outputs.grid.wanted(),
+            want_lanes=geometry and self._outputs.wants_lanes(),
+            want_ground=geometry,
+        )
         rgb = self.engine.input(len(batch))
         items = [
             Processed(frame, r, rgb[i], message, self._inputs[r.camera].info, result.lanes)
             for i, ((frame, message), r) in enumerate(zip(batch, result.cameras, strict=True))
         ]
-        self._outputs.publish(items, result.grid if self._outputs.grid.wanted() else None, self.config)
+        self._outputs.publish(items, result.grid, self.config)
         self.engine_ms = result.engine_ms
         self._note(result, geometry)
 
@@ -150,6 +157,10 @@ class Processor:
             return frame
         problems.clear('no_pose')
         return frame._replace(vehicle_from_camera=pose, odom_from_vehicle=odom)
+
+
+def _pipeline_config(config: NodeConfig) -> PipelineConfig:
+    return PipelineConfig(config.grid, config.regions, config.lanes)
 
 
 def _hold(problems: Any, kind: str, holds: bool, text: str) -> None:

@@ -101,6 +101,18 @@ def test_nothing_is_computed_for_a_grid_nobody_wants(pipeline: Pipeline, monkeyp
     assert result.cameras[0].problem is None
 
 
+def test_cameras_are_judged_for_ground_points_without_a_grid(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline.mapper, 'update', lambda _: pytest.fail('the grid was computed'))
+    flying = frame('left', vehicle_from_camera=Pose.mounted(0, 0, -1, 0, 0, 0))
+    result = pipeline.run([frame(), flying, frame('rear', camera_model=None)], want_grid=False, want_ground=True)
+    assert result.grid is None
+    assert result.cameras[0].problem is None
+    assert 'above the ground' in str(result.cameras[1].problem)
+    assert 'rear: no camera_info' in str(result.cameras[2].problem)
+
+
 def test_lane_lines_come_when_asked_for(pipeline: Pipeline) -> None:
     image = picture()
     image[50:80, 120:150] = ROAD

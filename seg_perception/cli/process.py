@@ -35,7 +35,7 @@ Examples:
 @click.option('--model', type=click.Path(path_type=Path), help='ONNX model; the shipped fast one by default.')
 @click.option('--backend', type=click.Choice(BACKENDS), default='auto', show_default=True)
 @click.option('--threads', type=click.IntRange(0), default=0, help='CPU threads of the engine [default: one per core].')
-@click.option('--points', is_flag=True, help='Write ~/points too, some 1.5 MB a frame.')
+@click.option('--geometry', is_flag=True, help='Write points, markers and lane lines too.')
 @click.option('--video/--no-video', default=True, show_default=True, help='Write the video of overlay and grid.')
 @click.option('--jobs', type=click.IntRange(1, 64), default=1, show_default=True, help='Recordings at the same time.')
 @click.option('--cluster', metavar='ADDRESS', help='Spread recordings over a running Ray cluster, e.g. auto.')
@@ -48,7 +48,7 @@ def command(
     model: Path | None,
     backend: str,
     threads: int,
-    points: bool,
+    geometry: bool,
     video: bool,
     jobs: int,
     cluster: str | None,
@@ -62,7 +62,7 @@ def command(
     While a run is written, and after Ctrl-C, its folder is called <name>.incomplete.
     """
     chosen = read_options(**options)
-    config = RunConfig(points=points, video=video, vehicle_frame=chosen.vehicle_frame, odom_frame=chosen.odom_frame)
+    config = RunConfig(geometry=geometry, video=video, vehicle_frame=chosen.vehicle_frame, odom_frame=chosen.odom_frame)
     template = Job('', '', out, chosen, model or default_model(), backend, threads, config, resume, overwrite)
     todo, kept = make_jobs(expand_sources(inputs), template)
     for job in kept:

@@ -132,7 +132,7 @@ def settings_of(job: Job, engine: Engine) -> dict[str, Any]:
         },
         'recording': {'source': job.source, **_identity(job.source), **options},
         'odom_frame': job.config.odom_frame,
-        'points': job.config.points,
+        'geometry': job.config.geometry,
         'grid': asdict(job.config.pipeline.grid),
     }
 

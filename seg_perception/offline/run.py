@@ -43,8 +43,8 @@ class RunConfig:
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
     vehicle_frame: str = 'base_link'
     odom_frame: str = 'odom'
-    points: bool = False
-    """Write the labelled ground points too; they are some 1.5 MB a frame."""
+    geometry: bool = False
+    """Write points, markers and lane lines too."""
     video: bool = True
 
 
@@ -127,7 +127,7 @@ class _Run:
         self._pipeline = Pipeline(config.pipeline, self._stored)
         self._labels = engine.spec.labels
         self._messages = OutputMessages(
-            self._labels, config.pipeline.grid, config.vehicle_frame, config.odom_frame, points=config.points
+            self._labels, config.pipeline.grid, config.vehicle_frame, config.odom_frame, geometry=config.geometry
         )
         self._bag = BagWriter(path / run_folder.BAG, latched=LATCHED)
         for topic, msgtype in self._messages.topics(recording.cameras):

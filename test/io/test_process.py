@@ -141,13 +141,24 @@ def test_cameras_of_one_stamp_are_one_batch(tmp_path, made):
     assert topics.count('/seg_perception/drivable_area') == 3
 
 
-def test_points_on_request(write_bag, tmp_path):
-    summary = run(write_bag(2), tmp_path / 'out', config=RunConfig(points=True))
-    clouds = [d for topic, _, _, d in mcap_messages(summary.folder) if topic == '/seg_perception/points']
-    cloud = messages.deserialize(clouds[0], 'sensor_msgs/msg/PointCloud2')
+def test_things_on_the_ground_on_request(write_bag, tmp_path):
+    summary = run(write_bag(3), tmp_path / 'out', config=RunConfig(geometry=True))
+    found = {}
+    for topic, kind, _, data in mcap_messages(summary.folder):
+        found.setdefault(topic.removeprefix('/seg_perception/'), []).append(messages.deserialize(data, kind))
+    cloud = found['points'][0]
     assert [f.name for f in cloud.fields] == ['x', 'y', 'z', 'label', 'confidence']
-    assert (len(clouds), cloud.header.frame_id, len(cloud.data)) == (2, 'base_link', 16 * cloud.width)
-    assert cloud.width > 100
+    assert (cloud.header.frame_id, cloud.point_step, len(cloud.data)) == ('base_link', 16, 16 * cloud.width)
+    points = cloud.data.view([(n, '<f4') for n in 'xyz'] + [('label', 'u1'), ('confidence', 'u1'), ('rest', 'u2')])
+    assert (points['x'] > 1.0).all()
+    assert (points['confidence'] == 255).all()
+    assert set(points['label']) == {0, 3}
+    (vehicle,) = (m for m in found['markers'][0].markers if m.ns == 'obstacles/front')
+    assert (vehicle.type, vehicle.action, vehicle.header.frame_id) == (4, 0, 'base_link')
+    assert all(p.x > 3.0 and p.y > 0.0 for p in vehicle.points)
+    assert any(m.ns == 'road/front' for m in found['markers'][0].markers)
+    assert [len(found[f'lanes/{side}']) for side in ('left', 'right')] == [3, 3]
+    assert [len(p.poses) for p in found['lanes/left']] == [0, 0, 0]
 
 
 @pytest.mark.parametrize('cut', [False, True])

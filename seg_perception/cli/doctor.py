@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import groupby
 
 import click
@@ -45,10 +48,24 @@ def command(
 
     Listens for a few seconds and prints each check as ok, warning or error, with what to do.
     """
-    snapshot = _look(node, cameras, cameras_only, base_frame, model, duration_s, min_rate_hz)
+    with _stdout_to_stderr():
+        snapshot = _look(node, cameras, cameras_only, base_frame, model, duration_s, min_rate_hz)
     findings = diagnose(snapshot)
     click.echo(_json(snapshot, findings) if as_json else _text(snapshot, findings))
     return 3 if any(f.status is Status.ERROR for f in findings) else 0
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Keep what libraries print out of the report: Fast DDS writes its complaints to stdout."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _look(

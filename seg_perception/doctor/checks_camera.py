@@ -96,7 +96,8 @@ def _silent(snapshot: Snapshot, camera: CameraSnapshot, subject: str) -> Finding
         subject,
         'rate',
         f'{camera.image.publishers[0].node} publishes {camera.image.name} but sent no image in {snapshot.duration_s:.0f} s',
-        "look at the driver's log; is a trigger, a lifecycle activation or a paused player missing?",
+        "look at the driver's log; is a trigger, a lifecycle activation or a paused player missing? Images over 512 KiB "
+        'are also lost when the driver runs without the shared-memory profile (docs/doctor.md)',
     )
 
 

@@ -114,7 +114,6 @@ def _loss(transport: TransportSnapshot, camera: CameraSnapshot) -> Iterator[Find
     measured = lost(camera)
     size = max((s.wire_bytes for s in camera.samples), default=0)
     if measured is None:
-        yield from _nothing_arrives(transport, camera)
         return
     missing, sent = measured
     share = missing / sent
@@ -127,18 +126,6 @@ def _loss(transport: TransportSnapshot, camera: CameraSnapshot) -> Iterator[Find
     else:
         remedy = 'check the load of this machine (top) and the network: wired, jumbo frames, sysctl net.core.rmem_max'
         yield (error if share > LOSS_ERROR else warning)(subject, 'loss', text, remedy)
-
-
-def _nothing_arrives(transport: TransportSnapshot, camera: CameraSnapshot) -> Iterator[Finding]:
-    """Calibration that arrives without its images points to the transport: it is small, they are not."""
-    infos = {a.stamp_ns for a in camera.infos}
-    if camera.image.publishers and not camera.images and len(infos) > 2 and 'fastrtps' in transport.rmw:
-        yield error(
-            f'camera {camera.name}',
-            'loss',
-            f'{len(infos)} camera_info messages came and no image: images do not pass the transport',
-            f'start the camera driver with the shared-memory profile, in its terminal: {PROFILE}',
-        )
 
 
 def _size(n: int) -> str:

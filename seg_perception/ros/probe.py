@@ -170,7 +170,7 @@ def _mounted(node: snapshot.NodeSnapshot, camera: str) -> bool:
 
 def _cameras(graph: Graph, node: snapshot.NodeSnapshot, options: ProbeOptions) -> Sequence[tuple[str, str, str, bool]]:
     """Return name, image topic, info topic and whether compressed: as asked for, as the node has it, or all there are."""
-    types = graph.types()
+    types = {t: kind for t, kind in graph.types().items() if not t.startswith(f'{node.name}/')}
     if options.cameras:
         pairs = [text.partition('=')[::2] for text in options.cameras]
         named = [(name, topic or f'/{name.strip("/")}/image_raw') for name, topic in pairs]

@@ -13,7 +13,8 @@ from seg_perception.doctor.checks_camera import COMPRESSED, RAW
 from seg_perception.doctor.snapshot import NodeSnapshot, Topic
 from seg_perception.ros.probe_graph import Graph
 
-ANSWER_S = 3.0
+ANSWER_S = 8.0
+"""Longest wait for a service; a vehicle under load answers late, and a node that hangs never does."""
 CAMERA_OPTIONS = ('image_topic', 'info_topic', 'compressed', 'extrinsics')
 NODE_OPTIONS = (
     'cameras',
@@ -49,13 +50,14 @@ def ask_node(probe: Any, options: Any) -> NodeSnapshot:
 
 
 def _parameters(probe: Any, client: AsyncParameterClient, names: Any) -> dict[str, Any]:
+    """Ask for each parameter by itself: one that is declared without a value empties a joint answer."""
     if not names or not _wait(probe, client.services_are_ready):
         return {}
-    future = client.get_parameters(list(names))
-    if not _wait(probe, future.done):
-        return {}
-    values = [parameter_value_to_python(v) for v in future.result().values]
-    return {name: value for name, value in zip(names, values, strict=False) if value is not None}
+    futures = {name: client.get_parameters([name]) for name in names}
+    _wait(probe, lambda: all(f.done() for f in futures.values()))
+    answers = {name: f.result().values for name, f in futures.items() if f.done()}
+    values = {name: parameter_value_to_python(v[0]) for name, v in answers.items() if v}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _state(probe: Any, name: str) -> str | None:

@@ -83,7 +83,8 @@ class Viewer:
         self._diagnostics: dict[str, Any] = {}
         self._subscriptions: dict[str, Any] = {}
         self._looking = False
-        self._target = ''
+        self._target: str | None = None
+        """Full name of the perception node; '' when it does not run, None before the first search."""
         self._search = self._node.create_timer(SEARCH_S, self._find)
         self._wake = self._node.create_guard_condition(self._find)
         self._thread = threading.Thread(target=self._spin, name='viewer', daemon=True)
@@ -178,7 +179,7 @@ class Viewer:
     def _on_grid(self, message: Any) -> None:
         info = message.info
         cells = np.frombuffer(message.data, np.int8).reshape(info.height, info.width)
-        frame = 'odom' if message.header.frame_id == 'odom' else 'vehicle'
+        frame = 'vehicle' if message.header.frame_id == 'base_link' else 'odom'  # 'odom' draws no vehicle
         origin = info.origin.position
         grid = OccupancyGrid(
             cells, info.resolution, origin.x, origin.y, frame, convert.stamp_ns(message.header.stamp), float('nan')

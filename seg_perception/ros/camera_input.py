@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +44,7 @@ class CameraInput:
         self.model: CameraModel | None = None
         self.enabled = True
         self._arrived = arrived
-        self._slot: Any = None
+        self._slot: deque[Any] = deque(maxlen=1)  # shared by two threads: append and popleft are atomic
         self._last_ns: int | None = None
         self._size: tuple[int, int] | None = None
         self._node = node
@@ -62,9 +63,9 @@ class CameraInput:
         self.status.last_arrival_s = time.monotonic()
         if not self.enabled:
             return
-        if self._slot is not None:
+        if self._slot:
             self.status.counts['skipped'] += 1
-        self._slot = message
+        self._slot.append(message)
         self._arrived()
 
     def on_info(self, info: CameraInfo) -> None:
@@ -80,14 +81,12 @@ class CameraInput:
             self.model = None
             self.status.problems.report('bad_camera_info', f'camera_info cannot be used: {error}')
 
-    def has_image(self) -> bool:
-        """Say whether an image waits."""
-        return self._slot is not None
-
     def take(self) -> Any:
         """Return the waiting message, or None, and empty the slot."""
-        message, self._slot = self._slot, None
-        return message
+        try:
+            return self._slot.popleft()
+        except IndexError:  # also when the other thread was faster
+            return None
 
     def in_order(self, message: Any) -> bool:
         """Check an image's stamp against the last one; False when the image is to be left out."""
@@ -108,6 +107,13 @@ class CameraInput:
         back = 0 if self._last_ns is None else self._last_ns - ns
         return back * 1e-9 if back >= JUMP_BACK_NS else 0.0
 
+    def is_ahead(self, ns: int, within_s: float) -> bool:
+        """Say whether the camera, heard of in the last `within_s`, has a clock that is far ahead of a stamp."""
+        arrival_s = self.status.last_arrival_s
+        if self._last_ns is None or arrival_s is None or time.monotonic() - arrival_s > within_s:
+            return False
+        return self._last_ns - ns >= JUMP_BACK_NS
+
     def decode(self, message: Any) -> frames.Image:
         """Return the pixels of a message, and note a change of size.
 
@@ -124,7 +130,7 @@ class CameraInput:
 
     def close(self) -> None:
         """Unsubscribe and forget the waiting image."""
-        self._slot = None
+        self._slot.clear()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
 

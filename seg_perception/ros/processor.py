@@ -116,10 +116,7 @@ class Processor:
 
     def _frame(self, camera: CameraInput, message: Any, geometry: bool) -> Frame | None:
         """Decode a message and add where its camera was; None when the image cannot be used."""
-        back_s = camera.jumped_back_s(message)
-        if back_s:
-            camera.status.problems.note('time_jump', f'time went back by {back_s:.1f} s; the grid starts afresh')
-            self.reset()
+        self._follow_clock(camera, message)
         if not camera.in_order(message):
             return None
         problems = camera.status.problems
@@ -131,6 +128,20 @@ class Processor:
         problems.clear('bad_image')
         frame = Frame(camera.name, convert.stamp_ns(message.header.stamp), picture, camera.model)
         return self._located(camera, message, frame) if geometry else frame
+
+    def _follow_clock(self, camera: CameraInput, message: Any) -> None:
+        """Start afresh when time goes back, but not for the clock of one camera while others go on."""
+        back_s = camera.jumped_back_s(message)
+        if not back_s:
+            return
+        ns, fresh_s = convert.stamp_ns(message.header.stamp), self.config.image_timeout_s
+        ahead = [c.name for c in self._inputs.values() if c is not camera and c.is_ahead(ns, fresh_s)]
+        if ahead:
+            text = f'time went back by {back_s:.1f} s, but not for {", ".join(ahead)}; synchronise the clocks'
+        else:
+            text = f'time went back by {back_s:.1f} s; the grid starts afresh'
+            self.reset()
+        camera.status.problems.note('time_jump', text)
 
     def _located(self, camera: CameraInput, message: Any, frame: Frame) -> Frame:
         """Add poses; without them the camera still gives labels, but no evidence to the grid."""

@@ -139,7 +139,8 @@ class Worker:
             self._process(processor)
 
     def _process(self, processor: Processor) -> None:
-        messages = {name: camera.take() for name, camera in self._inputs.items() if camera.has_image()}
+        taken = {name: camera.take() for name, camera in self._inputs.items()}
+        messages = {name: message for name, message in taken.items() if message is not None}
         if not messages:
             processor.expire()
             return

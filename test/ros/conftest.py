@@ -34,7 +34,7 @@ DOMAIN = 1 + os.getpid() % 100
 PROFILE = HERE.parent.parent / 'config' / 'fastdds_shm.xml'
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-TIMEOUT_S = 20.0
+TIMEOUT_S = 40.0
 
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ['FASTRTPS_DEFAULT_PROFILES_FILE'] = os.environ['FASTDDS_DEFAULT_PROFILES_FILE'] = str(PROFILE)
@@ -136,10 +136,11 @@ class Client:
         self.publisher(f'/{camera}/camera_info', CameraInfo).publish(info)
 
     def results(self, camera: str, pixels: np.ndarray, topics: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Publish an image until one and the same stamp has come back on all `topics` (name: type)."""
+        """Publish an image and its calibration until one and the same stamp has come back on all `topics` (name: type)."""
         sent: dict[int, Any] = {}
 
         def publish() -> None:
+            self.send_info(camera, kwargs.get('width', pixels.shape[1]), kwargs.get('height', pixels.shape[0]))
             message = self.send(camera, pixels, **kwargs)
             sent[stamp_ns(message.header.stamp)] = message
 
@@ -157,17 +158,27 @@ class Client:
 
         return dict(self.wait(complete, f'results on {list(topics)}', publish))
 
+    def settle(self, camera: str, pixels: np.ndarray) -> None:
+        """Publish good images and calibration until diagnostics say that the camera is well."""
+        self.status(
+            f'camera {camera}',
+            lambda s: s.message == 'ok',
+            each=lambda: (self.send_info(camera, pixels.shape[1], pixels.shape[0]), self.send(camera, pixels)),
+        )
+
     def statuses(self) -> dict[str, DiagnosticStatus]:
         """Return the newest status of each part of the node."""
         messages = self.received['/diagnostics']
         return {s.name.removeprefix('seg_perception: '): s for m in messages[-1:] for s in m.status}
 
     def status(self, part: str, condition: Callable[[DiagnosticStatus], bool], **kwargs: Any) -> DiagnosticStatus:
-        """Wait for a status of `part` that meets `condition`."""
-        self.received['/diagnostics'].clear()
+        """Wait for a status of `part`, made after this call, that meets `condition`."""
+        start_ns = time.time_ns()
+        messages = self.received['/diagnostics']
 
         def found() -> DiagnosticStatus | None:
-            status = self.statuses().get(part)
+            fresh = messages and stamp_ns(messages[-1].header.stamp) >= start_ns
+            status = self.statuses().get(part) if fresh else None
             return status if status is not None and condition(status) else None
 
         return self.wait(found, f'a status of {part}', **kwargs)

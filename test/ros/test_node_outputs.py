@@ -69,7 +69,6 @@ def test_overlay_is_the_tinted_image(client):
 
 def test_camera_info_describes_the_label_image(client):
     """A camera of twice the network's size: pixel centres map as 2 (c + 0.5) - 0.5, focal lengths halve."""
-    client.send_info('left', 192, 128)
     big = np.repeat(np.repeat(painted(scene()), 2, axis=0), 2, axis=1)
     out = client.results('left', big, {'left/camera_info': CameraInfo, 'left/labels': Image})
     info = out['left/camera_info']
@@ -83,7 +82,6 @@ def test_camera_info_describes_the_label_image(client):
 
 def test_grid_is_latched_metric_and_free_only_where_road_is_seen(client):
     """Camera at 1.5 m, pitched 0.1 rad down, 96x64 with f = 57.6: the lowest row meets the ground at 2.0 m."""
-    client.send_info('front')
     client.call('reset_grid', Trigger, Trigger.Request())
     grid = client.results('front', painted(scene()), {'drivable_area': OccupancyGrid})['drivable_area']
     assert grid.header.frame_id == 'base_link'
@@ -103,7 +101,6 @@ def test_grid_is_latched_metric_and_free_only_where_road_is_seen(client):
 
 
 def test_points_carry_label_and_confidence_in_the_vehicle_frame(client):
-    client.send_info('front')
     cloud = client.results('front', painted(scene()), {'points': PointCloud2})['points']
     assert cloud.header.frame_id == 'base_link'
     assert [(f.name, f.offset, f.datatype) for f in cloud.fields] == [
@@ -183,6 +180,15 @@ def test_nothing_is_computed_for_a_camera_without_listeners(client):
         lambda: client.send('rear', painted(scene())),
     )
     assert client.count('camera rear', 'processed') == before[1]
+
+
+def test_grid_that_nobody_listened_to_is_not_found_free_by_the_next_listener(client):
+    client.results('front', painted(scene()), {'drivable_area': OccupancyGrid})
+    client.ignore('/seg_perception/drivable_area')
+    client.status('grid', lambda s: {v.key: v.value for v in s.values}['free ahead m'] == 'unknown')
+    grids = client.listen('/seg_perception/drivable_area', OccupancyGrid, LATCHED)
+    client.wait(lambda: grids, 'the latched grid')
+    assert set(grids[0].data) == {-1}
 
 
 def test_best_effort_listeners_are_served_too(client):

@@ -122,7 +122,6 @@ def test_lifecycle_without_autostart(start, client):
 
 def test_services_and_live_parameters(start, client):
     start(params={'front.extrinsics': '[0.0, 0.0, 1.5, 0.0, 0.1, 0.0]', 'diagnostics_period_s': '0.1'})
-    client.send_info('front')
     grids = client.listen('/seg_perception/drivable_area', OccupancyGrid, LATCHED)
     client.results('front', ROAD, {'drivable_area': OccupancyGrid})
     assert client.call('reset_grid', Trigger, Trigger.Request()).success
@@ -145,7 +144,6 @@ def test_services_and_live_parameters(start, client):
     big = np.full((128, 192, 3), DEFAULT_LABELS.classes[0].color, np.uint8)
     client.wait(lambda: any(m.width == 192 for m in labels), 'labels of camera size', lambda: client.send('front', big))
     assert set_parameter(client, 'grid.resolution_m', double, double_value=0.2).successful
-    client.send_info('front')
     client.wait(lambda: grids[-1].info.width == 200, 'a coarser grid', lambda: client.send('front', ROAD))
     for name, kind, value, reason in (
         ('grid.x_max_m', double, {'double_value': -5.0}, 'expected min < max'),
@@ -189,7 +187,6 @@ def test_fresh_cameras_go_through_the_engine_as_one_batch(start, client):
 def test_grid_moves_with_odometry(start, client):
     """The vehicle stands at x = 100.04 m in odom: whole cells of 0.1 m, the window 0 to 40 m ahead of it."""
     start(params={'front.extrinsics': '[0.0, 0.0, 1.5, 0.0, 0.1, 0.0]', 'diagnostics_period_s': '0.1'})
-    client.send_info('front')
     publisher = client.publisher('/odom', Odometry)
     grids = client.listen('/seg_perception/drivable_area', OccupancyGrid, LATCHED)
 
@@ -198,6 +195,7 @@ def test_grid_moves_with_odometry(start, client):
         message.header.stamp = client.stamp()
         message.pose.pose.position.x, message.pose.pose.orientation.w = 100.04, 1.0
         publisher.publish(message)
+        client.send_info('front')
         client.send('front', ROAD, stamp=message.header.stamp)
 
     client.wait(lambda: any(g.header.frame_id == 'odom' and 0 in g.data for g in grids), 'a grid in odom', drive)

@@ -31,6 +31,7 @@ class OutputMessages:
         self._geometry = GeometryMessages(labels, grid, base_frame, NODE) if geometry else None
         self._luts = {name: labels.mask_lut(role) for name, role in MASKS.items()}
         self._frames = {'vehicle': base_frame, 'odom': odom_frame}
+        self._ground_z_m = {'vehicle': grid.ground_z_m, 'odom': 0.0}
 
     def topics(self, cameras: Sequence[str]) -> list[tuple[str, str]]:
         """Return (topic, type) of all outputs."""
@@ -77,7 +78,7 @@ class OutputMessages:
         height, width = grid.cells.shape
         origin = new(
             'geometry_msgs/msg/Pose',
-            new('geometry_msgs/msg/Point', grid.origin_x_m, grid.origin_y_m, 0.0),
+            new('geometry_msgs/msg/Point', grid.origin_x_m, grid.origin_y_m, self._ground_z_m[grid.frame]),
             new('geometry_msgs/msg/Quaternion', 0.0, 0.0, 0.0, 1.0),
         )
         info = new('nav_msgs/msg/MapMetaData', messages.time_of(0), grid.resolution_m, width, height, origin)

@@ -135,8 +135,11 @@ class GridOut:
         self._frames = {'vehicle': base_frame, 'odom': odom_frame}
         self._cells: npt.NDArray[np.int8] = np.zeros((0, 0), np.int8)
 
-    def fill(self, grid: OccupancyGrid) -> GridMessage:
-        """Describe `grid`; the message is valid until the next call."""
+    def fill(self, grid: OccupancyGrid, ground_z_m: float) -> GridMessage:
+        """Describe `grid`, which lies at `ground_z_m` in the vehicle frame; the message is valid until the next call.
+
+        A grid in odom lies at 0 there, as maps do.
+        """
         message = self.message
         if self._cells.shape != grid.cells.shape:
             message.data = array.array('b', bytes(grid.cells.size))
@@ -148,6 +151,7 @@ class GridOut:
         message.info.resolution = grid.resolution_m
         message.info.origin.position.x = grid.origin_x_m
         message.info.origin.position.y = grid.origin_y_m
+        message.info.origin.position.z = ground_z_m if grid.frame == 'vehicle' else 0.0
         return message
 
     def unknown(self, stamp: Time) -> GridMessage | None:

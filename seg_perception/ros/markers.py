@@ -14,6 +14,7 @@ from nav_msgs.msg import Path
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from seg_perception.camera import Pose
 from seg_perception.labels import LabelMap
 from seg_perception.postprocess import (
     LaneLine,
@@ -23,7 +24,7 @@ from seg_perception.postprocess import (
     ego_road,
     obstacle_footprints,
 )
-from seg_perception.ros.camera_outputs import RELIABLE, Processed, observation
+from seg_perception.ros.camera_outputs import RELIABLE, Processed, motion_to, newest_of, observation
 from seg_perception.ros.config import NodeConfig
 
 EGO = ColorRGBA(r=1.0, g=0.85, b=0.1, a=1.0)
@@ -66,10 +67,10 @@ class MarkersOutput:
         if lanes is None:  # somebody has only just begun to listen
             return
         self._lanes, ground_z_m = lanes, self._config.grid.ground_z_m
-        newest = max(items, key=lambda i: i.result.stamp_ns)
+        newest = newest_of(items)
         header = Header(stamp=newest.message.header.stamp, frame_id=self._config.base_frame)
         if self._markers.get_subscription_count():
-            shapes = [*lane_shapes(lanes), *self._region_shapes(items)]
+            shapes = [*lane_shapes(lanes), *self._region_shapes(items, newest)]
             lifetime_s = self._config.image_timeout_s
             self._markers.publish(marker_array(shapes, self._shown, header, ground_z_m, lifetime_s))
             self._shown = {(s.namespace, s.id) for s in shapes}
@@ -77,16 +78,17 @@ class MarkersOutput:
             if self._paths[side].get_subscription_count():
                 self._paths[side].publish(lane_path(line, header, ground_z_m))
 
-    def _region_shapes(self, items: Sequence[Processed]) -> Iterator[Shape]:
+    def _region_shapes(self, items: Sequence[Processed], newest: Processed) -> Iterator[Shape]:
         contours = self._config.contours
-        for o in map(observation, items):
+        for item in items:
+            o, motion = observation(item), motion_to(newest, item)
             geometry = (o.camera_model, above_ground(o.vehicle_from_camera, self._config.grid.ground_z_m))
             outlines = drivable_outlines(ego_road(o.labels, self._labels, *geometry), contours, *geometry)
             rings = [r for outline in outlines for r in (outline.ring_m, *(outline.holes_m or ())) if r is not None]
             for i, ring in enumerate(rings):
-                yield Shape(f'road/{o.camera}', i, np.vstack([ring, ring[:1]]), 0.1, ROAD)
+                yield Shape(f'road/{o.camera}', i, _moved(np.vstack([ring, ring[:1]]), motion), 0.1, ROAD)
             for i, footprint in enumerate(obstacle_footprints(o.labels, self._labels, contours, *geometry)):
-                yield Shape(f'obstacles/{o.camera}', i, footprint.contact_m, 0.25, OBSTACLE)
+                yield Shape(f'obstacles/{o.camera}', i, _moved(footprint.contact_m, motion), 0.25, OBSTACLE)
 
     def configure(self, config: NodeConfig) -> None:
         """Take new values of live parameters; those of lanes and contours are not among them."""
@@ -104,6 +106,12 @@ class MarkersOutput:
         """Destroy the publishers."""
         for publisher in (self._markers, *self._paths.values()):
             self._node.destroy_lifecycle_publisher(publisher)
+
+
+def _moved(points_m: npt.NDArray[np.float64], motion: Pose | None) -> npt.NDArray[np.float64]:
+    if motion is None:
+        return points_m
+    return motion.transform(np.column_stack([points_m, np.zeros(len(points_m))]))[:, :2]
 
 
 def lane_shapes(lanes: Lanes) -> Iterator[Shape]:

@@ -15,7 +15,15 @@ from seg_perception.errors import CameraError
 from seg_perception.grid import GroundPoints, OccupancyGrid, ground_points
 from seg_perception.labels import LabelMap
 from seg_perception.ros import convert
-from seg_perception.ros.camera_outputs import LATCHED, RELIABLE, CameraOutputs, Processed, observation
+from seg_perception.ros.camera_outputs import (
+    LATCHED,
+    RELIABLE,
+    CameraOutputs,
+    Processed,
+    motion_to,
+    newest_of,
+    observation,
+)
 from seg_perception.ros.config import NodeConfig
 from seg_perception.ros.markers import MarkersOutput
 
@@ -57,18 +65,21 @@ class PointsOutput:
 
     def publish(self, items: Sequence[Processed]) -> None:
         """Publish one cloud, stamped as its newest image."""
-        clouds = []
+        newest, clouds = newest_of(items), []
         for item in items:
             try:
-                clouds.append(ground_points(observation(item), self._config.grid, self._labels, item.result.visible))
+                cloud = ground_points(observation(item), self._config.grid, self._labels, item.result.visible)
             except CameraError:
                 continue  # reported where the grid leaves this camera out
+            motion = motion_to(newest, item)
+            if motion is not None:
+                cloud = cloud._replace(xyz=motion.transform(cloud.xyz).astype(np.float32))
+            clouds.append(cloud)
         if not clouds:
             return
-        newest = max(items, key=lambda i: i.result.stamp_ns)
         merged = GroundPoints(*(np.concatenate(parts) for parts in zip(*clouds, strict=True)))
-        cloud = convert.point_cloud(merged, newest.message.header.stamp, self._config.base_frame)
-        self._publisher.publish(cloud)
+        message = convert.point_cloud(merged, newest.message.header.stamp, self._config.base_frame)
+        self._publisher.publish(message)
 
     def configure(self, config: NodeConfig) -> None:
         """Take new values of live parameters."""
@@ -100,9 +111,9 @@ class GridOutput:
         """Say whether anybody listens."""
         return bool(self._publisher.get_subscription_count())
 
-    def publish(self, grid: OccupancyGrid) -> None:
-        """Publish a grid."""
-        self._publisher.publish(self._out.fill(grid))
+    def publish(self, grid: OccupancyGrid, ground_z_m: float) -> None:
+        """Publish a grid; `ground_z_m` is the height of the ground in the vehicle frame."""
+        self._publisher.publish(self._out.fill(grid, ground_z_m))
         self._published_s = time.monotonic()
         self.free_ahead_m = grid.free_ahead_m
 
@@ -148,7 +159,7 @@ class Outputs:
         for item in items:
             self.cameras[item.result.camera].publish(item, config)
         if grid is not None:
-            self.grid.publish(grid)
+            self.grid.publish(grid, config.grid.ground_z_m)
         located = [
             i for i in items if i.result.problem is None and i.result.vehicle_from_camera and i.result.camera_model
         ]

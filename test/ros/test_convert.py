@@ -53,17 +53,27 @@ def test_region_and_binning_of_camera_info():
 def test_grid_message_is_row_major_from_the_corner():
     cells = np.array([[0, 100, -1], [-1, -1, 0]], np.int8)
     grid = OccupancyGrid(cells, 0.5, 1.0, -2.0, 'odom', 3_000_000_007, 4.0)
-    message = convert.GridOut('base_link', 'odom').fill(grid)
+    message = convert.GridOut('base_link', 'odom').fill(grid, -0.3)
     assert (message.info.width, message.info.height, message.info.resolution) == (3, 2, 0.5)
     assert list(message.data) == [0, 100, -1, -1, -1, 0]
     assert (message.header.frame_id, message.header.stamp) == ('odom', Time(sec=3, nanosec=7))
-    assert (message.info.origin.position.x, message.info.origin.position.y) == (1.0, -2.0)
+    corner = message.info.origin.position
+    assert (corner.x, corner.y, corner.z) == (1.0, -2.0, 0.0)
+
+
+def test_grid_of_the_vehicle_lies_on_the_ground():
+    grid = OccupancyGrid(np.zeros((1, 1), np.int8), 0.5, 1.0, -2.0, 'vehicle', 1, 4.0)
+    out = convert.GridOut('base_link', 'odom')
+    corner = out.fill(grid, -0.3).info.origin.position
+    assert (corner.x, corner.y, corner.z) == (1.0, -2.0, -0.3)
+    assert out.unknown(Time(sec=2)).info.origin.position.z == -0.3
+    assert out.fill(grid._replace(frame='odom'), -0.3).info.origin.position.z == 0.0
 
 
 def test_withdrawn_grid_keeps_its_place_and_knows_nothing():
     out = convert.GridOut('base_link', 'odom')
     assert out.unknown(Time(sec=9)) is None
-    out.fill(OccupancyGrid(np.zeros((2, 2), np.int8), 0.5, 1.0, -2.0, 'vehicle', 0, 4.0))
+    out.fill(OccupancyGrid(np.zeros((2, 2), np.int8), 0.5, 1.0, -2.0, 'vehicle', 0, 4.0), 0.0)
     message = out.unknown(Time(sec=9))
     assert list(message.data) == [-1] * 4
     assert (message.header.frame_id, message.header.stamp.sec) == ('base_link', 9)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import rclpy
 from builtin_interfaces.msg import Time
+from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import SetBool
@@ -61,7 +62,7 @@ def test_no_free_grid_outlives_an_active_node(node, monkeypatch, end):
     start(node)
     grid, published = node.processor._outputs.grid, []
     monkeypatch.setattr(grid._publisher, 'publish', lambda message: published.append(list(message.data)))
-    grid.publish(FREE_GRID)
+    grid.publish(FREE_GRID, 0.0)
     getattr(node, end)()
     assert published == [[0] * 6, [-1] * 6]
 
@@ -82,12 +83,18 @@ def test_an_inactive_node_takes_no_images_whatever_set_enabled_says(node):
     assert taken(node) == ['front', 'left']
 
 
+def stamp(seconds):
+    ns = round(seconds * 1e9)
+    return Time(sec=ns // 10**9, nanosec=ns % 10**9)
+
+
 class Cameras:
     """Feeds a configured node as its worker does; the node stays inactive, so that the worker itself does nothing."""
 
     def __init__(self, node, monkeypatch):
         node.trigger_configure()
         self.node = node
+        self.outputs = node.processor._outputs
         self.grids = []
         """Cells of every published grid."""
         f, cx, cy = 57.6, 47.5, 31.5
@@ -95,27 +102,41 @@ class Cameras:
             info = CameraInfo(width=96, height=64, distortion_model='plumb_bob', d=[0.0] * 5)
             info.k = [f, 0.0, cx, 0.0, f, cy, 0.0, 0.0, 1.0]
             camera.on_info(info)
-        outputs = node.processor._outputs
-        monkeypatch.setattr(outputs.grid, 'wanted', lambda: True)
-        monkeypatch.setattr(outputs.grid._publisher, 'publish', self._published)
+        monkeypatch.setattr(self.outputs.grid, 'wanted', lambda: True)
+        monkeypatch.setattr(self.outputs.grid._publisher, 'publish', self._published)
 
     def _published(self, message):
         self.grids.append(np.array(message.data, np.int8).reshape(message.info.height, message.info.width))
 
-    def see(self, seconds, **pictures):
-        """Process one image per camera, all of one stamp."""
+    def see(self, seconds, lag_s=0.0, **pictures):
+        """Process one image per camera; the first one's stamp lags behind."""
         messages = {}
-        for name, pixels in pictures.items():
+        for i, (name, pixels) in enumerate(pictures.items()):
             message = Image(height=64, width=96, step=288, encoding='rgb8', data=array.array('B', pixels.tobytes()))
-            message.header.stamp = Time(sec=int(seconds), nanosec=round(seconds % 1 * 1e9))
+            message.header.stamp = stamp(seconds - lag_s * (i == 0))
             self.node.inputs[name].on_image(message)
             messages[name] = message
         self.node.processor.run(messages)
+
+    def drive(self, seconds, x):
+        """Tell where the vehicle was."""
+        message = Odometry(child_frame_id='base_link')
+        message.header.stamp, message.header.frame_id = stamp(seconds), 'odom'
+        message.pose.pose.position.x, message.pose.pose.orientation.w = x, 1.0
+        self.node._poses._on_odometry(message)
 
     def set(self, name, value):
         """Set a live parameter as the worker does."""
         assert self.node.set_parameters([Parameter(name, value=value)])[0].successful
         self.node.processor.configure(self.node.config, self.node._worker.engine)
+
+
+def listen(monkeypatch, publisher, convert):
+    """Return the list that what goes out of a publisher is put into; the node thinks that somebody listens."""
+    got = []
+    monkeypatch.setattr(publisher, 'get_subscription_count', lambda: 1)
+    monkeypatch.setattr(publisher, 'publish', lambda message: got.append(convert(message)))
+    return got
 
 
 @pytest.fixture
@@ -163,3 +184,37 @@ def test_parameters_that_do_not_concern_the_grid_leave_its_evidence(cameras):
     cameras.set('grid.half_life_s', 0.5)
     cameras.see(100.2, left=ROAD)
     assert ahead(cameras.grids[-1]) == {-1}
+
+
+def xyz(cloud):
+    return np.frombuffer(cloud.data, np.float32).reshape(-1, 4)[:, :3].copy()
+
+
+def rings(markers):
+    """Points of the road as `front` sees it."""
+    return np.array([(p.x, p.y) for m in markers.markers if m.ns == 'road/front' for p in m.points])
+
+
+def test_things_seen_by_a_camera_that_lags_are_moved_with_the_vehicle(cameras, monkeypatch):
+    """10 m/s: what `front` sees 0.1 s before `left` is 1 m nearer at the stamp of `left`."""
+    points, markers = cameras.outputs.vehicle
+    clouds = listen(monkeypatch, points._publisher, xyz)
+    roads = listen(monkeypatch, markers._markers, rings)
+    for i in range(3):
+        cameras.drive(100.0 + 0.1 * i, 1.0 * i)
+    cameras.see(100.0, front=ROAD)
+    cameras.see(100.1, lag_s=0.1, front=ROAD, left=ROAD)
+    assert len(clouds[1]) > len(clouds[0]) > 1000
+    np.testing.assert_allclose(clouds[1][: len(clouds[0])], clouds[0] - [1.0, 0.0, 0.0], atol=1e-4)
+    assert len(roads[0]) > 4
+    np.testing.assert_allclose(roads[1], roads[0] - [1.0, 0.0], atol=1e-4)
+
+
+def test_points_do_not_cost_a_grid_that_nobody_listens_to(cameras, monkeypatch):
+    clouds = listen(monkeypatch, cameras.outputs.vehicle[0]._publisher, xyz)
+    monkeypatch.setattr(cameras.outputs.grid, 'wanted', lambda: False)
+    mapper = cameras.node.processor._pipeline.mapper
+    monkeypatch.setattr(mapper, 'update', lambda _: pytest.fail('the grid was computed'))
+    cameras.see(100.0, front=ROAD)
+    assert len(clouds[0]) > 1000
+    assert cameras.grids == []

@@ -34,7 +34,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.option('--model', type=click.Path(path_type=Path), help='ONNX model; the shipped fast one by default.')
-@click.option('--backend', type=click.Choice(BACKENDS), default='auto', show_default=True)
+@click.option('--backend', type=click.Choice(BACKENDS), default='auto', show_default=True, help='What runs the model.')
 @click.option('--rounds', type=click.IntRange(1), default=9, show_default=True, help='Interleaved rounds.')
 @click.option('--frames', type=click.IntRange(1), default=20, show_default=True, help='Frames in a round.')
 @click.option('--threads', type=click.IntRange(0), default=0, help='CPU threads of the engine [default: one per core].')

@@ -23,7 +23,14 @@ CONFIGURED_COLOR, ESTIMATED_COLOR = (255, 210, 40), (60, 220, 255)
 MAX_SPREAD_DEG = 1.0
 
 
-@click.command()
+EPILOG = """\b
+Examples:
+  seg_perception check-camera straight_drive.mcap --lane-width 3.5
+  seg_perception check-camera scene:7 --out check.png
+"""
+
+
+@click.command(epilog=EPILOG)
 @click.argument('recording')
 @recording_options
 @click.option(

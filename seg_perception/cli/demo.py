@@ -37,7 +37,14 @@ VIDEO_HEIGHT_PX = 540
 UInt8 = npt.NDArray[np.uint8]
 
 
-@click.command()
+EPILOG = """\b
+Examples:
+  seg_perception demo
+  seg_perception demo drive.mp4 --camera-info camera.yaml --extrinsics 1.6 0 1.4 0 0.05 0
+"""
+
+
+@click.command(epilog=EPILOG)
 @click.argument('source', metavar='INPUT', default='scene:7')
 @click.option(
     '--out', type=click.Path(path_type=Path), default=Path('out/demo'), show_default=True, help='Folder to write.'
@@ -62,13 +69,7 @@ def command(
     camera_info: Path | None,
     extrinsics: tuple[float, float, float, float, float, float] | None,
 ) -> None:
-    """Play INPUT (scene:SEED, a bag, a video or a folder of frames) into the node and write OUT.
-
-    \b
-    Examples:
-      seg_perception demo
-      seg_perception demo drive.mp4 --camera-info camera.yaml --extrinsics 1.6 0 1.4 0 0.05 0
-    """
+    """Play INPUT (scene:SEED, a bag, a video or a folder of frames) into the node and write OUT."""
     from seg_perception.io.recording import RecordingOptions, open_recording
 
     model = model or default_model()

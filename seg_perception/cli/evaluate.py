@@ -25,7 +25,7 @@ Example:
 @click.option('--classes', type=click.Path(path_type=Path), required=True, help='CSV with id, name, role.')
 @click.option('--match', default='', metavar='PATTERN', help='Regular expression that image names must contain.')
 @click.option('--mapping', type=click.Path(path_type=Path), help='Class mapping as for training, to compare by class.')
-@click.option('--backend', type=click.Choice(BACKENDS), default='auto', show_default=True)
+@click.option('--backend', type=click.Choice(BACKENDS), default='auto', show_default=True, help='What runs the model.')
 @click.option('--threads', type=click.IntRange(0), default=0, help='CPU threads [default: one per core].')
 @click.option(
     '--foreign', is_flag=True, help='Also stand rendered objects on the road: does the confidence fall there?'

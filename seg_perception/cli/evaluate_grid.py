@@ -106,7 +106,14 @@ def _raised(metres: float) -> Callable[[Pose], Pose]:
     )
 
 
-@click.command()
+EPILOG = """\b
+Examples:
+  seg_perception evaluate-grid
+  seg_perception evaluate-grid --seeds 20 --json grid.json --report grid.html
+"""
+
+
+@click.command(epilog=EPILOG)
 @click.option('--seeds', default=20, show_default=True, type=click.IntRange(1), help='Drives per camera model.')
 @click.option(
     '--model',

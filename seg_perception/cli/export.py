@@ -18,7 +18,9 @@ Examples:
 @click.command('export', epilog=EPILOG)
 @click.argument('checkpoint', type=click.Path(path_type=Path))
 @click.option('--data', type=click.Path(path_type=Path), required=True, help='The --data of the training run.')
-@click.option('--out', type=click.Path(path_type=Path), default=Path('engines'), show_default=True)
+@click.option(
+    '--out', type=click.Path(path_type=Path), default=Path('engines'), show_default=True, help='Folder for the model.'
+)
 @click.option('--name', help='Name of the model [default: that of the folder of CHECKPOINT].')
 @click.option(
     '--precision',

@@ -41,7 +41,7 @@ class Ranked(NamedTuple):
 @click.argument('source', metavar='INPUT')
 @click.option('--out', type=click.Path(path_type=Path), required=True, help='Folder to write; must be new or empty.')
 @click.option('--model', type=click.Path(path_type=Path), help='ONNX model; the shipped fast one by default.')
-@click.option('--backend', type=click.Choice(BACKENDS), default='auto', show_default=True)
+@click.option('--backend', type=click.Choice(BACKENDS), default='auto', show_default=True, help='What runs the model.')
 @click.option('--every', type=click.IntRange(1), default=1, show_default=True, help='Take every n-th frame.')
 @click.option('--top', type=click.IntRange(1), help='Keep only the N least certain frames.')
 def command(source: str, out: Path, model: Path | None, backend: str, every: int, top: int | None) -> None:

@@ -33,7 +33,7 @@ Examples:
 @click.argument('inputs', metavar='INPUT...', nargs=-1, required=True)
 @click.option('--out', type=click.Path(path_type=Path), default=Path('out/process'), show_default=True, help='Folder.')
 @click.option('--model', type=click.Path(path_type=Path), help='ONNX model; the shipped fast one by default.')
-@click.option('--backend', type=click.Choice(BACKENDS), default='auto', show_default=True)
+@click.option('--backend', type=click.Choice(BACKENDS), default='auto', show_default=True, help='What runs the model.')
 @click.option('--threads', type=click.IntRange(0), default=0, help='CPU threads of the engine [default: one per core].')
 @click.option('--geometry', is_flag=True, help='Write points, markers and lane lines too.')
 @click.option('--video/--no-video', default=True, show_default=True, help='Write the video of overlay and grid.')

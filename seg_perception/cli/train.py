@@ -6,8 +6,14 @@ from pathlib import Path
 
 import click
 
+EPILOG = """\b
+Examples:
+  seg_perception train config/training/camvid.yaml --data camvid --out runs/camvid
+  seg_perception train config/training/camvid.yaml --data camvid --out runs/quick --set network.name=unet
+"""
 
-@click.command('train')
+
+@click.command('train', epilog=EPILOG)
 @click.argument('config', type=click.Path(path_type=Path))
 @click.option('--data', type=click.Path(path_type=Path), help='Folder the data sets are in; default: that of CONFIG.')
 @click.option('--out', type=click.Path(path_type=Path), required=True, help='Folder for checkpoints and curves.')

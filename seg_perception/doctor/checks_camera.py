@@ -69,7 +69,8 @@ def _publisher(snapshot: Snapshot, camera: CameraSnapshot, subject: str) -> Find
 
 def _nearest(snapshot: Snapshot, camera: CameraSnapshot) -> str:
     """Name what the user probably meant: an image topic of a similar name, else those there are."""
-    images = sorted(name for name, kind in snapshot.topics.items() if kind in (RAW, COMPRESSED))
+    outputs = {t.name for t in snapshot.node.outputs}
+    images = sorted(name for name, kind in snapshot.topics.items() if kind in (RAW, COMPRESSED) and name not in outputs)
     if not images:
         return 'start the camera driver; no image topic exists (ros2 topic list -t)'
     close = difflib.get_close_matches(camera.image.name, images, 1, 0.3) or images[:1]

@@ -55,7 +55,7 @@ def _domain(snapshot: Snapshot) -> Finding:
     arrived = any(camera.image.publishers for camera in snapshot.cameras)
     if others and not arrived:
         names = ', '.join(map(str, others))
-        return error(
+        return warning(
             SUBJECT,
             'domain',
             f'no camera in domain {here}, but programs on this machine run in domain {names}',

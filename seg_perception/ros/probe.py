@@ -25,9 +25,9 @@ from seg_perception.ros.listening import CameraEar
 from seg_perception.ros.probe_graph import Graph
 from seg_perception.ros.probe_node import ask_node, camera_topics
 
-SETTLE_S = 0.7
-"""The graph counts as discovered when nothing changed for so long."""
-DISCOVERY_S = 4.0
+SETTLE_S = 1.0
+"""The graph counts as discovered when something is there and nothing changed for so long."""
+DISCOVERY_S = 6.0
 BEST_EFFORT = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -112,10 +112,10 @@ class Probe:
     def discover(self) -> None:
         """Wait until no node or topic has appeared for a while."""
         end, changed, seen = time.monotonic() + DISCOVERY_S, time.monotonic(), None
-        while time.monotonic() < end and time.monotonic() - changed < SETTLE_S:
+        while time.monotonic() < end and not (seen and time.monotonic() - changed > SETTLE_S):
             self.spin(0.1)
             now = self.graph.fingerprint()
-            if now != seen:
+            if now != seen:  # None while the doctor is alone
                 changed, seen = time.monotonic(), now
 
     def close(self) -> None:

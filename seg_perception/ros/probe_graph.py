@@ -16,8 +16,9 @@ class Graph:
         self._own = f'/{node.get_name()}'
 
     def fingerprint(self) -> Any:
-        """Return a value that changes when a node or topic appears."""
-        return sorted(self._node.get_topic_names_and_types()), sorted(self.nodes())
+        """Return a value that changes when a node or topic appears; None while there is no other node."""
+        nodes = self.nodes()
+        return (sorted(self._node.get_topic_names_and_types()), sorted(nodes)) if nodes else None
 
     def nodes(self) -> list[str]:
         """Return the full names of all nodes, doubled ones as often as they are there."""

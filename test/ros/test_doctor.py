@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -52,6 +53,7 @@ def running(command: list[str], first_line: str, **env: str) -> Iterator[None]:
         text=True,
     )
     assert process.stdout is not None
+    drain = threading.Thread(target=process.stdout.read, daemon=True)  # a full pipe would stop the program
     try:
         heard = ''
         for line in process.stdout:
@@ -60,10 +62,14 @@ def running(command: list[str], first_line: str, **env: str) -> Iterator[None]:
                 break
         else:
             raise AssertionError(f'{command} ended: {heard}')
+        drain.start()
         yield
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=TIMEOUT_S)
+        process.wait(TIMEOUT_S)
+        if drain.ident is not None:
+            drain.join()
+        process.stdout.close()
 
 
 def cameras(scenario: str, domain: int, **env: str) -> Any:
@@ -141,7 +147,7 @@ def test_every_problem_comes_with_a_remedy(without_node: dict[str, Report]) -> N
 
 def test_cameras_in_another_domain_are_pointed_out(without_node: dict[str, Report]) -> None:
     report = without_node['other domain']
-    assert f'run in domain {FIRST_DOMAIN}' in report.of('transport', 'error')['domain']
+    assert f'run in domain {FIRST_DOMAIN}' in report.of('transport', 'warning')['domain']
     assert 'no image topic' in report.of('camera', 'error')['publisher']
 
 
@@ -235,7 +241,7 @@ def test_a_healthy_system_is_healthy() -> None:
     profile = {'FASTRTPS_DEFAULT_PROFILES_FILE': PROFILE}
     with cameras('healthy', domain, **profile), running(node, 'configured', domain=str(domain), **profile):
         report = finish(start_doctor(domain, **profile))
-    assert [f for f in report.findings if f['status'] == 'error'] == []
+    assert [(f['check'], f['text']) for f in report.findings if f['status'] == 'error'] == []
     assert report.code == 0
     assert report.of('node', 'ok')['state'] == 'active'
     assert 'camera_info' in report.of('camera front', 'ok')

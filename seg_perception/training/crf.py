@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from seg_perception.errors import ConfigError
 from seg_perception.frames import from_array, labels_to_size, to_network
-from seg_perception.labels import VOID
+from seg_perception.labels import VOID, LabelMap
 from seg_perception.metrics import confusion_matrix
 from seg_perception.training.config import TrainConfig
 from seg_perception.training.datasets import Sample
@@ -35,7 +35,7 @@ SEARCH_FRAMES = 16
 class CrfConfig:
     """Kernels and compatibility; lengths are in pixels at a quarter of the image's size."""
 
-    weight: float = 2.0  # Potts compatibility: how much a pixel gives to its neighbours' opinion, in logits
+    weight: float = 2.0  # how much a pixel gives to its neighbours' opinion, in logits
     color: float = 13.0  # width of the appearance kernel in colour, 0..255
     position_px: float = 4.0  # width of the appearance kernel in the image
     smooth_px: float = 1.5  # width of the smoothness kernel, which does not look at colour
@@ -60,10 +60,18 @@ class CrfConfig:
 
 
 class WindowedCrf(nn.Module):
-    """Unrolled mean-field inference; without parameters of its own."""
+    """Unrolled mean-field inference.
 
-    def __init__(self, config: CrfConfig) -> None:
+    Args:
+        agreement: [C, C], 1 where two classes support each other as neighbours and 0 where they compete; the
+            identity is the Potts model. See `agreement_of`.
+    """
+
+    agreement: Tensor
+
+    def __init__(self, config: CrfConfig, agreement: Tensor) -> None:
         super().__init__()
+        self.register_buffer('agreement', agreement[:, :, None, None], persistent=False)
         self.config = config
         steps = [i * config.dilation for i in range(-config.radius, config.radius + 1)]
         self.offsets = [(dy, dx) for dy in steps for dx in steps if (dy, dx) != (0, 0)]
@@ -77,7 +85,7 @@ class WindowedCrf(nn.Module):
             image: [N, 3, h, w] RGB 0..255 at the same size.
 
         Returns:
-            [N, C, h, w]: weight x the neighbours' mean belief, after the last iteration.
+            [N, C, h, w]: weight x the neighbours' mean belief in what agrees, after the last iteration.
         """
         kernels = self._kernels(image)
         added = torch.zeros_like(logits)
@@ -105,7 +113,7 @@ class WindowedCrf(nn.Module):
         total = torch.zeros_like(belief)
         for neighbour, kernel in zip(self._shifted(belief), kernels, strict=True):
             total = total + neighbour * kernel
-        return total
+        return F.conv2d(total, self.agreement)
 
     def _shifted(self, values: Tensor) -> Iterator[Tensor]:
         """Yield `values` as each neighbour sees it; outside the image is zero."""
@@ -115,13 +123,22 @@ class WindowedCrf(nn.Module):
             yield padded[:, :, m + dy : m + dy + height, m + dx : m + dx + width]
 
 
+def agreement_of(labels: LabelMap) -> Tensor:
+    """Return the identity, with road and markings in agreement.
+
+    A marking is a thin thing on the road: most neighbours of its pixels are road, and a Potts model would erase it.
+    """
+    drivable = torch.from_numpy(labels.drivable_lut()[: len(labels)])
+    return torch.maximum(torch.eye(len(labels)), (drivable[:, None] & drivable).float())
+
+
 class RefinedNetwork(nn.Module):
     """A network with a CRF behind its logits; takes and returns what the network does."""
 
-    def __init__(self, network: nn.Module, config: CrfConfig) -> None:
+    def __init__(self, network: nn.Module, config: CrfConfig, labels: LabelMap) -> None:
         super().__init__()
         self.network = network
-        self.crf = WindowedCrf(config)
+        self.crf = WindowedCrf(config, agreement_of(labels))
 
     def forward(self, image: Tensor) -> Tensor:
         """Map float images [N, 3, H, W], RGB 0..255, to refined logits of a quarter of the size or finer."""
@@ -148,7 +165,7 @@ def best_setting(
     """
     step = max(1, len(samples) // SEARCH_FRAMES)
     frames = [_frame(network, sample, config) for sample in samples[::step][:SEARCH_FRAMES]]
-    choices = itertools.product((1.0, 2.0, 4.0), (8.0, 16.0, 32.0), (0.1, 0.4))
+    choices = itertools.product((2.0, 4.0, 8.0), (8.0, 16.0, 32.0), (0.1, 0.4))
     settings = [CrfConfig(weight=w, color=color, smooth_share=share) for w, color, share in choices]
     scores = [_score(setting, frames, config) for setting in settings]
     best = int(np.argmax(scores))
@@ -176,7 +193,7 @@ def _frame(network: nn.Module, sample: Sample, config: TrainConfig) -> _Frame:
 def _score(setting: CrfConfig | None, frames: Sequence[_Frame], config: TrainConfig) -> float:
     count = len(config.classes)
     confusion = np.zeros((count, count), np.int64)
-    crf = None if setting is None else WindowedCrf(setting)
+    crf = None if setting is None else WindowedCrf(setting, agreement_of(config.classes))
     for frame in frames:
         with torch.inference_mode():
             logits = frame.logits if crf is None else refine(frame.logits, frame.image, crf)

@@ -9,15 +9,17 @@ import pytest
 torch = pytest.importorskip('torch', reason='torch is not installed')
 
 from seg_perception.errors import ConfigError  # noqa: E402
-from seg_perception.labels import DEFAULT_LABELS  # noqa: E402
-from seg_perception.training.crf import CrfConfig, RefinedNetwork, WindowedCrf, best_setting, refine  # noqa: E402
+from seg_perception.labels import DEFAULT_LABELS, LabelMap  # noqa: E402
+from seg_perception.training.crf import CrfConfig, RefinedNetwork, WindowedCrf, agreement_of, best_setting, refine  # noqa: E402
 from seg_perception.training.datasets import Sample  # noqa: E402
 from seg_perception.training.graph import DeployNetwork, write_graph  # noqa: E402
 
 H, W, CLASSES = 8, 10, 3
+THREE = LabelMap(DEFAULT_LABELS.classes[:CLASSES])
+POTTS = np.eye(CLASSES, dtype=np.float32)
 
 
-def dense_crf(logits: np.ndarray, image: np.ndarray, c: CrfConfig) -> np.ndarray:
+def dense_crf(logits: np.ndarray, image: np.ndarray, c: CrfConfig, agreement: np.ndarray = POTTS) -> np.ndarray:
     """Exact mean-field inference over all pairs: logits [C, H, W], image [3, H, W]; returns what is added to logits."""
     classes, height, width = logits.shape
     y, x = (v.ravel().astype(float) for v in np.indices((height, width)))
@@ -31,7 +33,7 @@ def dense_crf(logits: np.ndarray, image: np.ndarray, c: CrfConfig) -> np.ndarray
     unary, added = logits.reshape(classes, -1), np.zeros((classes, height * width))
     for _ in range(c.iterations):
         belief = np.exp(unary + added)
-        added = c.weight * (belief / belief.sum(0)) @ kernel.T
+        added = c.weight * agreement @ (belief / belief.sum(0)) @ kernel.T
     return added.reshape(logits.shape)
 
 
@@ -42,15 +44,19 @@ def case(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(0, 1.5, (CLASSES, H, W)).astype(np.float32), image
 
 
-def windowed(logits: np.ndarray, image: np.ndarray, config: CrfConfig) -> np.ndarray:
+def windowed(logits: np.ndarray, image: np.ndarray, config: CrfConfig, agreement: np.ndarray = POTTS) -> np.ndarray:
     with torch.inference_mode():
-        return WindowedCrf(config)(torch.from_numpy(logits)[None], torch.from_numpy(image)[None])[0].numpy()
+        return WindowedCrf(config, torch.from_numpy(agreement))(
+            torch.from_numpy(logits)[None], torch.from_numpy(image)[None]
+        )[0].numpy()
 
 
 def test_a_window_over_the_whole_image_is_the_dense_crf():
     config = CrfConfig(weight=3.0, color=30.0, position_px=5.0, radius=9, dilation=1)
     logits, image = case()
     assert windowed(logits, image, config) == pytest.approx(dense_crf(logits, image, config), abs=1e-4)
+    paired = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]], np.float32)
+    assert windowed(logits, image, config, paired) == pytest.approx(dense_crf(logits, image, config, paired), abs=1e-4)
 
 
 def test_a_small_window_labels_nearly_as_the_dense_crf():
@@ -71,9 +77,23 @@ def test_a_speck_takes_the_label_of_its_colour_and_an_edge_stays():
     logits[0, :, : W // 2] = logits[1, :, W // 2 :] = 1.0
     logits[:, 3, 2] = (0.0, 0.5)
     config = CrfConfig(weight=4.0, smooth_share=0.1, dilation=1)
-    labels = (logits + windowed(logits, image, config)).argmax(0)
+    labels = (logits + windowed(logits, image, config, POTTS[:2, :2])).argmax(0)
     expected = np.zeros((H, W), int)
     expected[:, W // 2 :] = 1
+    assert labels.tolist() == expected.tolist()
+
+
+def test_a_thin_marking_on_the_road_is_not_erased():
+    """A line one pixel wide, sure by a little, of the road's colour; vehicle specks of the same strength go."""
+    road, lane, vehicle = 0, 1, 3
+    logits = np.zeros((6, H, W), np.float32)
+    logits[road] = 1.0
+    logits[lane, :, 4] = logits[vehicle, 2, 7] = 1.5
+    image = np.full((3, H, W), 90, np.float32)
+    config = CrfConfig(weight=4.0, dilation=1)
+    labels = (logits + windowed(logits, image, config, agreement_of(DEFAULT_LABELS).numpy())).argmax(0)
+    expected = np.zeros((H, W), int)
+    expected[:, 4] = lane
     assert labels.tolist() == expected.tolist()
 
 
@@ -98,9 +118,9 @@ def test_networks_of_any_stride_can_be_refined(stride, expected):
     image = torch.randint(0, 256, (2, 3, 64, 96)).float()
     with torch.inference_mode():
         logits = Stub(stride)(image)
-        refined = refine(logits, image, WindowedCrf(CrfConfig(weight=0.0)))
+        refined = refine(logits, image, WindowedCrf(CrfConfig(weight=0.0), torch.eye(CLASSES)))
         assert refined.shape == (2, CLASSES, *expected)
-        assert RefinedNetwork(Stub(stride), CrfConfig())(image).shape == (2, CLASSES, *expected)
+        assert RefinedNetwork(Stub(stride), CrfConfig(), THREE)(image).shape == (2, CLASSES, *expected)
     if stride <= 4:
         assert torch.equal(refined, logits)
 
@@ -108,7 +128,7 @@ def test_networks_of_any_stride_can_be_refined(stride, expected):
 @pytest.fixture(scope='module')
 def deployed(tmp_path_factory):
     deploy = DeployNetwork(
-        RefinedNetwork(Stub(4), CrfConfig(weight=4.0, radius=1, iterations=2)), temperature=1.3
+        RefinedNetwork(Stub(4), CrfConfig(weight=4.0, radius=1, iterations=2), THREE), temperature=1.3
     ).eval()
     path = tmp_path_factory.mktemp('crf') / 'crf.onnx'
     write_graph(deploy, 64, 96, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,14 @@ from seg_perception.ros.camera_input import CameraInput
 from seg_perception.ros.diagnostics import Diagnostics
 from seg_perception.ros.outputs import Outputs
 from seg_perception.ros.processor import Processor
+from seg_perception.ros.startup import init_ros
 from seg_perception.ros.status import CameraStatus
 from seg_perception.ros.tf import PoseSource
 from seg_perception.ros.transport import use_large_segment
 from seg_perception.ros.worker import Worker
+
+SIGNAL_POLL_S = 0.2
+"""A signal does not wake a waiting executor; this long it may take to be seen."""
 
 EngineFactory = Callable[..., Engine]
 """Signature of `seg_perception.engine.open_engine`."""
@@ -33,14 +38,17 @@ EngineFactory = Callable[..., Engine]
 class PerceptionNode(LifecycleNode):
     """Camera images in; label images, masks and the drivable-area grid out. See docs/ros.md."""
 
-    def __init__(self, engine_factory: EngineFactory = open_engine) -> None:
+    def __init__(self, engine_factory: EngineFactory = open_engine, stop: threading.Event | None = None) -> None:
         """Declare parameters, services and diagnostics; nothing is opened before `configure`.
+
+        Args:
+            stop: set by whoever wants the node to end, and by the node when its worker has crashed.
 
         Raises:
             ConfigError: a parameter is unknown, of the wrong type or out of range.
         """
         super().__init__('seg_perception')
-        self._engine_factory = engine_factory
+        self._engine_factory, self._stop = engine_factory, stop or threading.Event()
         self.config, self.camera_configs = parameters.declare(self)
         self.failure: BaseException | None = None
         """Why the last `configure` failed, or what crashed the worker."""
@@ -74,7 +82,7 @@ class PerceptionNode(LifecycleNode):
 
     def _configure(self) -> None:
         self._worker = worker = Worker(self._open_engine, self.get_logger().error)
-        engine = worker.open(self.context.ok)
+        engine = worker.open(lambda: not self._stop.is_set())
         self._outputs = Outputs(self, self.config, engine.spec.labels)
         self._poses = PoseSource(self, self.config, self.camera_configs, self._on_odometry_problem)
         self.inputs = {
@@ -181,7 +189,7 @@ class PerceptionNode(LifecycleNode):
     def _on_crash(self) -> None:
         """End the spinning of the main thread, which raises the failure again."""
         self.failure = self._worker.crash if self._worker is not None else None
-        self.context.try_shutdown()
+        self._stop.set()
 
 
 def start(node: PerceptionNode) -> None:
@@ -196,25 +204,19 @@ def start(node: PerceptionNode) -> None:
         raise RuntimeError('activate failed')
 
 
-def _init(args: list[str] | None) -> None:
-    try:
-        rclpy.init(args=args)
-    except RuntimeError as error:  # RCLError: an unreadable parameter file, an unknown --ros-args option
-        raise ConfigError(f'ROS arguments cannot be used: {error}') from error
-
-
 def main(args: list[str] | None = None, engine_factory: EngineFactory = open_engine) -> int:
     """Run the node until SIGINT or SIGTERM; return the exit code: 0, or 1 when it could not start."""
     use_large_segment()
     node = None
     try:
-        _init(args)
-        node = PerceptionNode(engine_factory)
+        stop = init_ros(args)
+        node = PerceptionNode(engine_factory, stop)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         if node.config.autostart:
             start(node)
-        executor.spin()
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=SIGNAL_POLL_S)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except SegPerceptionError as error:

@@ -42,7 +42,7 @@ class Worker:
 
         Raises:
             ModelError, EngineError: it cannot be opened.
-            KeyboardInterrupt: `still_wanted` became false: SIGTERM has ended ROS, as SIGINT would have ended the wait.
+            KeyboardInterrupt: `still_wanted` became false.
         """
         self._thread.start()
         while not self._opened.wait(0.1):

@@ -80,7 +80,7 @@ def export(job: Job, say: Callable[[str], None]) -> list[Exported]:
     facts_crf: dict[str, Any] = {}
     if job.crf:
         setting = best_setting(network, loaded.select, config, say)
-        network, facts_crf = RefinedNetwork(network, setting), {'crf': asdict(setting)}
+        network, facts_crf = RefinedNetwork(network, setting, config.classes), {'crf': asdict(setting)}
     network.eval()
     logits = [logits_of(network, sample.image, config) for sample in loaded.select]
     temperature = fit_temperature(logits, loaded.select, config)

@@ -73,7 +73,7 @@ class PointsOutput:
                 continue  # reported where the grid leaves this camera out
             motion = motion_to(newest, item)
             if motion is not None:
-                cloud = cloud._replace(xyz=motion.transform(cloud.xyz).astype(np.float32))
+                cloud = cloud._replace(xyz=motion.transform(cloud.xyz.astype(np.float64)).astype(np.float32))
             clouds.append(cloud)
         if not clouds:
             return

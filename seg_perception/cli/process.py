@@ -35,7 +35,7 @@ Examples:
 @click.option('--model', type=click.Path(path_type=Path), help='ONNX model; the shipped fast one by default.')
 @click.option('--backend', type=click.Choice(BACKENDS), default='auto', show_default=True, help='What runs the model.')
 @click.option('--threads', type=click.IntRange(0), default=0, help='CPU threads of the engine [default: one per core].')
-@click.option('--geometry', is_flag=True, help='Write points, markers and lane lines too.')
+@click.option('--geometry', is_flag=True, help='Find lane lines too; write points and markers.')
 @click.option('--video/--no-video', default=True, show_default=True, help='Write the video of overlay and grid.')
 @click.option('--jobs', type=click.IntRange(1, 64), default=1, show_default=True, help='Recordings at the same time.')
 @click.option('--cluster', metavar='ADDRESS', help='Spread recordings over a running Ray cluster, e.g. auto.')

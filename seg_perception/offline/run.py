@@ -44,7 +44,7 @@ class RunConfig:
     vehicle_frame: str = 'base_link'
     odom_frame: str = 'odom'
     geometry: bool = False
-    """Write points, markers and lane lines too."""
+    """Find lane lines; write them, points and markers too."""
     video: bool = True
 
 
@@ -181,7 +181,8 @@ class _Run:
     def _take(self, batch: list[Predicted]) -> None:
         """Grid, overlay, messages and figures of one batch."""
         self._stored.give(batch)
-        result = self._pipeline.run([Frame(*_pipeline_fields(p)) for p in batch], want_lanes=True)
+        frames = [Frame(*_pipeline_fields(p)) for p in batch]
+        result = self._pipeline.run(frames, want_lanes=self._config.geometry)  # lanes cost as much as the grid
         overlays = [draw.overlay(p.rgb, r.labels, self._labels) for p, r in zip(batch, result.cameras, strict=True)]
         for r, picture in zip(result.cameras, overlays, strict=True):
             if result.lanes and r.camera_model and r.vehicle_from_camera:

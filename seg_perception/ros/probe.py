@@ -6,7 +6,7 @@ import importlib
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import rclpy
@@ -199,14 +199,10 @@ def _complete(node: snapshot.NodeSnapshot, graph: Graph, listener: Listener, pre
         if name.startswith(prefix)
     )
     outputs = tuple(graph.topic(t) for t in graph.types() if t.startswith(f'{node.name}/'))
-    return snapshot.NodeSnapshot(
-        node.name,
-        node.expected,
-        node.count,
-        node.state,
-        node.parameters,
-        samples,
-        outputs,
-        graph.topic(node.odometry.name),
-        listener.odometry,
+    return replace(
+        node,
+        diagnostics=samples,
+        outputs=outputs,
+        odometry=graph.topic(node.odometry.name),
+        odometry_sample=listener.odometry,
     )

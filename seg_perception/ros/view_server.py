@@ -120,7 +120,7 @@ async def serve(node: str, host: str, port: int, ready: Callable[[str], Any]) ->
         OSError: the address is in use or not of this machine.
     """
     server = Server(node, host)
-    runner = web.AppRunner(server.app, handle_signals=False, shutdown_timeout=2.0)
+    runner = web.AppRunner(server.app, handle_signals=False)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

@@ -109,7 +109,7 @@ class Viewer:
         now_s = time.monotonic()
         return {
             'node': self._target,
-            'streams': {name: s.facts(now_s) for name, s in sorted(self._streams.items())},
+            'streams': {name: s.facts(now_s) for name, s in list(self._streams.items())},
             'diagnostics': [
                 {
                     'name': s.name.partition(': ')[2],
@@ -146,6 +146,8 @@ class Viewer:
         if '/diagnostics' not in self._subscriptions:
             self._subscribe('/diagnostics', DiagnosticArray, self._on_diagnostics, QoSProfile(depth=10))
         self._target = self._find_node()
+        if not self._target:
+            self._diagnostics.clear()
         for topic, _ in self._node.get_topic_names_and_types() if self._target else ():
             if topic in self._subscriptions or not topic.startswith(f'{self._target}/'):
                 continue

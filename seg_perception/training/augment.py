@@ -187,3 +187,16 @@ def paste_foreign(sample: Sample, other: UInt8, ground: npt.NDArray[np.bool_], r
         image = (image + (texture.astype(np.float32) - image) * alpha).astype(np.uint8)
         target[mask > 0] = FOREIGN
     return Sample(image, target)
+
+
+def cover_with_hood(sample: Sample, rng: np.random.Generator) -> Sample:
+    """Cover the bottom with a curved, shining hood, as cameras behind a windscreen see their own vehicle."""
+    h, w = sample.target.shape
+    x = np.linspace(-1, 1, w) - rng.uniform(-1, 1)
+    top = h * (1 - rng.uniform(0.02, 0.16)) + h * rng.uniform(0, 0.12) * x**2
+    depth = (np.arange(h)[:, None] - top[None]) / h
+    light = np.exp(-((depth - rng.uniform(0, 0.06)) ** 2) / rng.uniform(0.0002, 0.004)) * rng.uniform(0, 220)
+    paint = np.clip(rng.uniform(0, 160) * rng.uniform(0.7, 1, 3) + light[..., None], 0, 255)
+    inside = depth > 0
+    image = np.where(inside[..., None], paint, sample.image).astype(np.uint8)
+    return Sample(image, np.where(inside, VOID, sample.target).astype(np.uint8))

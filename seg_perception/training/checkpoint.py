@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,14 +47,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         ModelError: unreadable, or not written by `seg_perception train`.
     """
+    if path.is_file() and not zipfile.is_zipfile(path):
+        # torch.load raises whatever its unpickler stumbles over on bytes that are no archive.
+        raise ModelError(f'{path}: not a checkpoint; give a .pt file of a training run')
     try:
         data = torch.load(path, map_location='cpu', weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise ModelError(f'{path}: cannot read the checkpoint ({error}); give a .pt file of a training run') from error
-    except Exception as error:
-        if type(error).__name__ != 'UnpicklingError':
-            raise
-        raise ModelError(f'{path}: not a checkpoint; give a .pt file of a training run') from error
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0][:160]
+        raise ModelError(f'{path}: cannot read the checkpoint ({reason}); give a .pt file of a training run') from error
     if not isinstance(data, dict) or data.get('format') != FORMAT:
         raise ModelError(f'{path}: not a checkpoint of this program; give a .pt file that `seg_perception train` wrote')
     del data['format']

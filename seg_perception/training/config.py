@@ -105,11 +105,13 @@ class AugmentConfig:
     jpeg: float = 0.2
     foreign: float = 0.3
     """Objects of no class pasted onto the road."""
+    hood: float = 0.25
+    """The vehicle's own hood at the bottom of the image; it is void."""
 
     def __post_init__(self) -> None:
         require(0 < self.scale_min <= self.scale_max, 'augment.scale_min', self.scale_min, 'positive, <= scale_max')
         require(self.aspect >= 1, 'augment.aspect', self.aspect, 'at least 1')
-        for name in ('flip', 'color', 'dark', 'shadow', 'blur', 'noise', 'jpeg', 'foreign'):
+        for name in ('flip', 'color', 'dark', 'shadow', 'blur', 'noise', 'jpeg', 'foreign', 'hood'):
             require(0 <= getattr(self, name) <= 1, f'augment.{name}', getattr(self, name), '0..1')
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from seg_perception.labels import VOID
-from seg_perception.training.augment import crop, paste_foreign, photometric
+from seg_perception.training.augment import cover_with_hood, crop, paste_foreign, photometric
 from seg_perception.training.config import TrainConfig
 from seg_perception.training.datasets import Loaded, Sample
 
@@ -51,6 +51,8 @@ class CropDataset:
         if rng.random() < config.augment.foreign:
             other = self._samples[int(rng.integers(len(self._samples)))].image
             sample = paste_foreign(sample, other, self._ground, rng)
+        if rng.random() < config.augment.hood:
+            sample = cover_with_hood(sample, rng)
         image = photometric(sample.image, config.augment, rng)
         return torch.from_numpy(image.transpose(2, 0, 1).copy()), torch.from_numpy(sample.target.astype(np.int64))
 

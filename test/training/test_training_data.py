@@ -10,7 +10,7 @@ import yaml
 
 from seg_perception.errors import ConfigError, DataError, ModelError, SegPerceptionError
 from seg_perception.labels import DEFAULT_LABELS, VOID
-from seg_perception.training.augment import FOREIGN, crop, paste_foreign, photometric
+from seg_perception.training.augment import FOREIGN, cover_with_hood, crop, paste_foreign, photometric
 from seg_perception.training.config import (
     AugmentConfig,
     DatasetConfig,
@@ -222,3 +222,12 @@ def test_values_can_be_changed_on_the_command_line() -> None:
         change_values({}, ['steps'])
     with pytest.raises(ConfigError, match='steps is not a section; it is 5'):
         change_values({'steps': 5}, ['steps.x=7'])
+
+
+def test_the_hood_is_void_and_leaves_the_rest_alone(street_frame: Draw) -> None:
+    image, label = street_frame(4)
+    covered = cover_with_hood(Sample(image, np.zeros_like(label)), np.random.default_rng(1))
+    hood = covered.target == VOID
+    assert 0 < hood.mean() < 0.3
+    assert not hood[:48].any()
+    np.testing.assert_array_equal(covered.image[~hood], image[~hood])

@@ -51,6 +51,12 @@ class CameraResult(NamedTuple):
     """What the grid saw with this camera, for `grid.ground_points`; None when it gave no evidence."""
 
 
+def motion_to(newest: CameraResult, other: CameraResult) -> Pose | None:
+    """Return the vehicle's pose at `other` in its frame at `newest`; None where it did not move or nobody knows."""
+    now, then = newest.odom_from_vehicle, other.odom_from_vehicle
+    return None if now is None or then is None or now == then else now.inverse() @ then
+
+
 class Result(NamedTuple):
     """One run over a batch of frames."""
 

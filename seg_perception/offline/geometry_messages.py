@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from seg_perception.camera import Pose
 from seg_perception.errors import CameraError
 from seg_perception.grid import GridConfig, GroundPoints, Observation, ground_points
 from seg_perception.io import messages
 from seg_perception.io.recording import TimedMessage
 from seg_perception.labels import LabelMap
-from seg_perception.pipeline import CameraResult, Result
+from seg_perception.pipeline import CameraResult, Result, motion_to
 from seg_perception.postprocess import (
     ContourConfig,
     LaneLine,
@@ -69,12 +70,13 @@ class GeometryMessages:
         usable = [r for r in result.cameras if r.problem is None and r.camera_model and r.vehicle_from_camera]
         if not usable:
             return
-        stamp_ns = max(r.stamp_ns for r in usable)
-        clouds = [c for r in usable if (c := self._points(r)) is not None]
+        newest = max(usable, key=lambda r: r.stamp_ns)
+        stamp_ns = newest.stamp_ns
+        clouds = [c for r in usable if (c := self._points(r, motion_to(newest, r))) is not None]
         if clouds:
             merged = GroundPoints(*(np.concatenate(parts) for parts in zip(*clouds, strict=True)))
             yield messages.pack(f'{self._node}/points', POINT_CLOUD, stamp_ns, self._cloud(merged, stamp_ns))
-        shapes = [*_lane_shapes(result.lanes), *(s for r in usable for s in self._regions(r))]
+        shapes = [*_lane_shapes(result.lanes), *(s for r in usable for s in self._regions(r, motion_to(newest, r)))]
         array = messages.new(MARKERS, [*self._markers(shapes, stamp_ns)])
         self._shown = {(s.namespace, s.id) for s in shapes}
         yield messages.pack(f'{self._node}/markers', MARKERS, stamp_ns, array)
@@ -82,16 +84,19 @@ class GeometryMessages:
             for side, line in (('left', result.lanes.ego_left), ('right', result.lanes.ego_right)):
                 yield messages.pack(f'{self._node}/lanes/{side}', PATH, stamp_ns, self._path(line, stamp_ns))
 
-    def _points(self, r: CameraResult) -> GroundPoints | None:
+    def _points(self, r: CameraResult, motion: Pose | None) -> GroundPoints | None:
         assert r.camera_model is not None
         assert r.vehicle_from_camera is not None
         seen = Observation(
             r.camera, r.stamp_ns, r.labels, r.confidence, r.camera_model, r.vehicle_from_camera, r.odom_from_vehicle
         )
         try:
-            return ground_points(seen, self._grid, self._labels, r.visible)
+            points = ground_points(seen, self._grid, self._labels, r.visible)
         except CameraError:
             return None  # the result says why the grid leaves this camera out
+        if motion is None:
+            return points
+        return points._replace(xyz=motion.transform(points.xyz.astype(np.float64)).astype(np.float32))
 
     def _cloud(self, points: GroundPoints, stamp_ns: int) -> Any:
         packed = np.zeros(len(points.xyz), POINT)
@@ -106,7 +111,7 @@ class GeometryMessages:
             POINT_CLOUD, header, 1, len(packed), fields, False, POINT.itemsize, packed.nbytes, data, True
         )
 
-    def _regions(self, r: CameraResult) -> Iterator[_Shape]:
+    def _regions(self, r: CameraResult, motion: Pose | None) -> Iterator[_Shape]:
         assert r.camera_model is not None
         assert r.vehicle_from_camera is not None
         geometry = (r.camera_model, above_ground(r.vehicle_from_camera, self._grid.ground_z_m))
@@ -115,9 +120,9 @@ class GeometryMessages:
             ring for outline in outlines for ring in (outline.ring_m, *(outline.holes_m or ())) if ring is not None
         ]
         for i, ring in enumerate(rings):
-            yield _Shape(f'road/{r.camera}', i, np.vstack([ring, ring[:1]]), 0.1, ROAD)
+            yield _Shape(f'road/{r.camera}', i, _moved(np.vstack([ring, ring[:1]]), motion), 0.1, ROAD)
         for i, footprint in enumerate(obstacle_footprints(r.labels, self._labels, self._contours, *geometry)):
-            yield _Shape(f'obstacles/{r.camera}', i, footprint.contact_m, 0.25, OBSTACLE)
+            yield _Shape(f'obstacles/{r.camera}', i, _moved(footprint.contact_m, motion), 0.25, OBSTACLE)
 
     def _markers(self, shapes: Sequence[_Shape], stamp_ns: int) -> Iterator[Any]:
         for namespace, number in sorted(self._shown - {(s.namespace, s.id) for s in shapes}):
@@ -165,6 +170,12 @@ class GeometryMessages:
             for (x, y), yaw in zip(points.tolist(), np.arctan(slope).tolist(), strict=True)
         ]
         return messages.new(PATH, header, poses)
+
+
+def _moved(points_m: npt.NDArray[np.float64], motion: Pose | None) -> npt.NDArray[np.float64]:
+    if motion is None:
+        return points_m
+    return motion.transform(np.column_stack([points_m, np.zeros(len(points_m))]))[:, :2]
 
 
 def _lane_shapes(lanes: Lanes | None) -> Iterator[_Shape]:

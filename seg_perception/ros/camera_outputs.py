@@ -13,7 +13,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 
 from seg_perception import draw
-from seg_perception.camera import CameraModel, Pose
+from seg_perception.camera import CameraModel
 from seg_perception.frames import labels_to_size
 from seg_perception.grid import Observation
 from seg_perception.labels import LabelMap, Role
@@ -59,12 +59,6 @@ def observation(item: Processed) -> Observation:
 def newest_of(items: Sequence[Processed]) -> Processed:
     """Return the item whose stamp all things of a run get."""
     return max(items, key=lambda i: i.result.stamp_ns)
-
-
-def motion_to(newest: Processed, item: Processed) -> Pose | None:
-    """Return the vehicle's pose at `item` in its frame at `newest`; None where it did not move or nobody knows."""
-    now, then = newest.result.odom_from_vehicle, item.result.odom_from_vehicle
-    return None if now is None or then is None or now == then else now.inverse() @ then
 
 
 class CameraOutputs:

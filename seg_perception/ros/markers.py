@@ -16,6 +16,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from seg_perception.camera import Pose
 from seg_perception.labels import LabelMap
+from seg_perception.pipeline import motion_to
 from seg_perception.postprocess import (
     LaneLine,
     Lanes,
@@ -24,7 +25,7 @@ from seg_perception.postprocess import (
     ego_road,
     obstacle_footprints,
 )
-from seg_perception.ros.camera_outputs import RELIABLE, Processed, motion_to, newest_of, observation
+from seg_perception.ros.camera_outputs import RELIABLE, Processed, newest_of, observation
 from seg_perception.ros.config import NodeConfig
 
 EGO = ColorRGBA(r=1.0, g=0.85, b=0.1, a=1.0)
@@ -81,7 +82,7 @@ class MarkersOutput:
     def _region_shapes(self, items: Sequence[Processed], newest: Processed) -> Iterator[Shape]:
         contours = self._config.contours
         for item in items:
-            o, motion = observation(item), motion_to(newest, item)
+            o, motion = observation(item), motion_to(newest.result, item.result)
             geometry = (o.camera_model, above_ground(o.vehicle_from_camera, self._config.grid.ground_z_m))
             outlines = drivable_outlines(ego_road(o.labels, self._labels, *geometry), contours, *geometry)
             rings = [r for outline in outlines for r in (outline.ring_m, *(outline.holes_m or ())) if r is not None]

@@ -14,13 +14,13 @@ from sensor_msgs.msg import PointCloud2
 from seg_perception.errors import CameraError
 from seg_perception.grid import GroundPoints, OccupancyGrid, ground_points
 from seg_perception.labels import LabelMap
+from seg_perception.pipeline import motion_to
 from seg_perception.ros import convert
 from seg_perception.ros.camera_outputs import (
     LATCHED,
     RELIABLE,
     CameraOutputs,
     Processed,
-    motion_to,
     newest_of,
     observation,
 )
@@ -71,7 +71,7 @@ class PointsOutput:
                 cloud = ground_points(observation(item), self._config.grid, self._labels, item.result.visible)
             except CameraError:
                 continue  # reported where the grid leaves this camera out
-            motion = motion_to(newest, item)
+            motion = motion_to(newest.result, item.result)
             if motion is not None:
                 cloud = cloud._replace(xyz=motion.transform(cloud.xyz.astype(np.float64)).astype(np.float32))
             clouds.append(cloud)

@@ -23,7 +23,8 @@ HERE = Path(__file__).parent
 PROFILE = str(HERE.parent.parent / 'config' / 'fastdds_shm.xml')
 FIRST_DOMAIN = 1 + (os.getpid() + 40) % 90
 FAKE_NODE = [str(HERE / 'fake_node.py'), '--ros-args', '-p', 'image_timeout_s:=5.0']
-TIMEOUT_S = 100.0
+TIMEOUT_S = 200.0
+pytestmark = pytest.mark.timeout(240)  # a dozen processes start here, each of which imports rclpy
 
 
 class Report(NamedTuple):
@@ -94,7 +95,7 @@ def finish(process: subprocess.Popen[str]) -> Report:
 
 
 @pytest.fixture(scope='module')
-def without_node() -> Iterator[dict[str, Report]]:
+def without_node() -> dict[str, Report]:
     """Reports on cameras with one fault each: of their domain, of another one, and with a broken environment."""
     domain = FIRST_DOMAIN
     with cameras('one_fault_each', domain):
@@ -105,7 +106,7 @@ def without_node() -> Iterator[dict[str, Report]]:
             ),
             'rmw': start_doctor(domain, '--duration', '1', RMW_IMPLEMENTATION='rmw_nobody_cpp'),
         }
-        yield {name: finish(run) for name, run in runs.items()}
+        return {name: finish(run) for name, run in runs.items()}  # ends the cameras before the next test
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ def test_a_middleware_that_is_not_installed_is_an_error_and_the_rest_is_checked(
 
 
 @pytest.fixture(scope='module')
-def with_node() -> Iterator[dict[str, Report]]:
+def with_node() -> dict[str, Report]:
     """Reports on two nodes of one name under a stopped clock, and on a live camera beside a replay."""
     stopped, replayed = FIRST_DOMAIN + 2, FIRST_DOMAIN + 3
     parameters = ['-p', 'use_sim_time:=true', '-p', 'front.extrinsics:=[0.0, 0.0, 1.5, 0.0, 0.0, 0.0]', '-p']
@@ -182,7 +183,7 @@ def with_node() -> Iterator[dict[str, Report]]:
         stack.enter_context(running(asleep, '', domain=str(stopped)))
         stack.enter_context(running(awake, 'configured', domain=str(replayed)))
         runs = {'stopped': start_doctor(stopped), 'replayed': start_doctor(replayed)}
-        yield {name: finish(run) for name, run in runs.items()}
+        return {name: finish(run) for name, run in runs.items()}  # ends the cameras before the next test
 
 
 def test_a_stopped_clock_is_found(with_node: dict[str, Report]) -> None:

@@ -158,13 +158,7 @@ def _component_footprints(
 
 
 def _lower_hull(pixels: Float64) -> npt.NDArray[np.intp]:
-    """Return indices of the hull's chain nearest the image's bottom, left to right (Andrew 1979)."""
-    chain: list[int] = []
-    for i, (x, y) in enumerate(pixels):
-        while len(chain) > 1:
-            (x0, y0), (x1, y1) = pixels[chain[-2]], pixels[chain[-1]]
-            if (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0) < 0:
-                break
-            chain.pop()
-        chain.append(i)
-    return np.array(chain, np.intp)
+    """Return indices of the convex hull's chain nearest the image's bottom, left to right, of one pixel per column."""
+    hull = np.sort(cv2.convexHull(pixels.astype(np.int32), returnPoints=False)[:, 0])
+    chord = np.interp(pixels[hull, 0], pixels[[0, -1], 0], pixels[[0, -1], 1])
+    return np.asarray(hull[pixels[hull, 1] >= chord], np.intp)

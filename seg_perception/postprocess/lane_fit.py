@@ -17,7 +17,7 @@ from seg_perception.postprocess.lane_types import ORDER, LaneConfig, LaneLine
 
 Float64 = npt.NDArray[np.float64]
 
-SAMPLES = 256
+SAMPLES = 160
 BIN_M = 0.25
 NEAR_M = 20.0
 """The first search looks no further: a coarse curvature is still right there."""

@@ -155,7 +155,8 @@ def _components(mask: UInt8, role: Role, camera: CameraModel | None, pose: Pose 
     ground = np.asarray(np.bincount(index.ravel(), table.area_m2.ravel(), len(areas)), np.float64)
     if role is Role.OTHER:
         # What rises above the horizon has no ground area, however large it is.
-        ground[np.unique(index[table.area_m2 == 0])] = np.inf
+        above = np.bincount(index[table.area_m2 == 0], minlength=len(areas)) > 0
+        ground[above] = np.inf
     return _Components(index, areas, ground)
 
 

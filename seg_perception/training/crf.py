@@ -165,7 +165,7 @@ def best_setting(
     """
     step = max(1, len(samples) // SEARCH_FRAMES)
     frames = [_frame(network, sample, config) for sample in samples[::step][:SEARCH_FRAMES]]
-    choices = itertools.product((2.0, 4.0, 8.0), (8.0, 16.0, 32.0), (0.1, 0.4))
+    choices = itertools.product((1.0, 2.0, 4.0), (8.0, 16.0, 32.0), (0.1, 0.4))
     settings = [CrfConfig(weight=w, color=color, smooth_share=share) for w, color, share in choices]
     scores = [_score(setting, frames, config) for setting in settings]
     best = int(np.argmax(scores))

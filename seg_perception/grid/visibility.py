@@ -84,6 +84,9 @@ def _build_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarVie
     pixel_map[..., 1][valid] = v[valid].round() - first_row
     nearest = np.where(valid.any(axis=0), valid.argmax(axis=0), len(ranges))
     cell_map, cell_field, weight = _cells(pose, config, ranges, bearings, height)
+    inside = cell_map[cell_map[..., 0] >= 0]
+    if not valid[inside[:, 1], inside[:, 0]].any():
+        raise _no_ground(pose)
     # Half a pixel from the last free pixel's centre to the contact, half a range from a cell to its nearest range.
     half_pixel_m = np.where(valid, (np.abs(du) + np.abs(dv)) / (2 * np.maximum(spacing, 1e-9) ** 2), 0.0).max(axis=1)
     guard = int(np.ceil((half_pixel_m[:-1] / np.diff(ranges)).max() + 0.5 - 1e-3))

@@ -93,12 +93,17 @@ def _qos(snapshot: Snapshot, topic: Topic, subject: str) -> Iterator[Finding]:
 
 
 def _silent(snapshot: Snapshot, camera: CameraSnapshot, subject: str) -> Finding:
+    text = (
+        f'no image of {camera.image.publishers[0].node} on {camera.image.name} arrived in {snapshot.duration_s:.0f} s'
+    )
+    if camera.infos:
+        text += f', while {len(camera.infos)} camera_info did: it sends none, or all are lost on the way'
     return error(
         subject,
         'rate',
-        f'{camera.image.publishers[0].node} publishes {camera.image.name} but sent no image in {snapshot.duration_s:.0f} s',
+        text,
         "look at the driver's log; is a trigger, a lifecycle activation or a paused player missing? Images over 512 KiB "
-        'are also lost when the driver runs without the shared-memory profile (docs/doctor.md)',
+        'are lost when the driver runs without the shared-memory profile (docs/doctor.md)',
     )
 
 

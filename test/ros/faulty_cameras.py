@@ -153,13 +153,13 @@ def clock_replayed(c: Cameras) -> None:
 
 
 def large(c: Cameras) -> None:
-    """Full-HD images at 15 Hz: 6 MB each."""
-    pixels = array.array('B', bytes(1920 * 1080 * 3))
+    """720p images at 30 Hz: 2.6 MiB each."""
+    pixels = array.array('B', bytes(1280 * 720 * 3))
     c.add(
         'front',
-        lambda t: image(t, 1920, 1080, data=pixels),
-        lambda t: info(t, 1920, 1080, 1000.0),
-        hz=15.0,
+        lambda t: image(t, 1280, 720, data=pixels),
+        lambda t: info(t, 1280, 720, 800.0),
+        hz=30.0,
     )
 
 

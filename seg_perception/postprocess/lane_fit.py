@@ -156,13 +156,12 @@ def _supported(lines: list[LaneLine], config: LaneConfig) -> list[LaneLine]:
 
 
 def _longest_chain(x: Float64, length: Float64, max_gap_m: float) -> slice:
-    """Return the part of sorted points with the most paint that has no gap beyond `max_gap_m`."""
+    """Return the part of sorted points that has no gap beyond `max_gap_m`, the one with most rows: near beats far."""
     if len(x) == 0:
         return slice(0, 0)
     gaps = np.diff(x) - (length[1:] + length[:-1]) / 2
     bounds = np.concatenate([[0], np.flatnonzero(gaps > max_gap_m) + 1, [len(x)]])
-    paint = np.add.reduceat(length, bounds[:-1])
-    best = int(paint.argmax())
+    best = int(np.diff(bounds).argmax())
     return slice(int(bounds[best]), int(bounds[best + 1]))
 
 

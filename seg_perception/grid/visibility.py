@@ -190,11 +190,16 @@ def visible_codes(view: PolarView, codes: npt.NDArray[np.uint8]) -> npt.NDArray[
     blocked = np.flatnonzero(contact < count)
     start = contact[blocked]
     strongest = polar[start, blocked]
-    # The last free pixel was judged at its centre: up to the contact, half a pixel later, nothing is proved free.
+    # A free pixel was judged at its centre: up to the contact, or to the side of an obstacle, half a pixel later,
+    # nothing is proved free.
+    beside = hidden.copy()
+    beside[:, 1:] |= hidden[:, :-1]
+    beside[:, :-1] |= hidden[:, 1:]
     near = polar[: count - view.guard]
-    gap = hidden[view.guard :]
+    gap = beside[view.guard :]
     near *= 1 - gap
     near += gap * np.uint8(GAP)
+    polar[count - view.guard :] *= 1 - beside[count - view.guard :]
     polar *= 1 - hidden
     polar += hidden * np.uint8(HIDDEN)
     # A contact at the image's border lies nearer than anything seen: the obstacle ends where the view begins.

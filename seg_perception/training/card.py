@@ -54,7 +54,8 @@ def _markdown(card: dict[str, Any]) -> str:
         f'{training["network"]} on {training["backbone"]} (width {training["width"]}, output stride '
         f'{training["output_stride"]}), input {card["input_width"]}x{card["input_height"]}. '
         f'Trained for {training["steps"]} steps of {training["batch"]} crops on {training["train_images"]} images of '
-        f'{", ".join(training["datasets"])}; chosen on {training["select_images"]} others.',
+        f'{", ".join(training["datasets"])}; chosen on {training["select_images"]} others.'
+        + (f' Started from {training["start"]}.' if training.get('start') else ''),
         '',
         '| id | class | role | ground | colour | P(drivable, given predicted) |',
         '|---|---|---|---|---|---|',

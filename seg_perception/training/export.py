@@ -166,6 +166,7 @@ def _metadata(
             'backbone': 'mobilenet_v2',
             'width': config.network.width,
             'output_stride': config.network.output_stride,
+            'start': Path(config.network.start).name,
             'steps': checkpoint.step,
             'batch': config.batch,
             'crop': [config.crop_height, config.crop_width],

@@ -69,4 +69,16 @@ def write_graph(deploy: DeployNetwork, height: int, width: int, path: Path) -> N
             verbose=False,
         )
     program.save(str(path), external_data=False)
-    onnx.checker.check_model(str(path))
+    model = onnx.load(path)
+    strip_traces(model)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def strip_traces(model: onnx.ModelProto) -> None:
+    """Remove the exporter's notes on each node: they hold paths and source lines of the machine that exported."""
+    graph = model.graph
+    del graph.metadata_props[:]
+    for item in (*graph.node, *graph.value_info, *graph.initializer, *graph.input, *graph.output):
+        del item.metadata_props[:]
+        item.doc_string = ''

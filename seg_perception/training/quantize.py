@@ -18,6 +18,8 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 CPU_TYPES = ('Conv', 'Add', 'Concat', 'Clip', 'Relu', 'ReduceMean')
 TENSORRT_TYPES = ('Conv',)
+FLOAT_CONVS = 8
+"""Convolutions at the beginning that stay in float: quantised, they cost 0.03 of drivable IoU at dusk, and save no time."""
 
 
 class _Frames(CalibrationDataReader):
@@ -31,19 +33,16 @@ class _Frames(CalibrationDataReader):
         return None if frame is None else {'image': frame[None]}
 
 
-def quantize(
-    source: Path, target: Path, frames: Sequence[npt.NDArray[np.uint8]], *, tensorrt: bool, keep: Sequence[str] = ()
-) -> None:
+def quantize(source: Path, target: Path, frames: Sequence[npt.NDArray[np.uint8]], *, tensorrt: bool) -> None:
     """Write an int8 copy of an fp32 model file.
 
     Args:
         frames: uint8 [H, W, 3] RGB at the network's size, the real images that fix the ranges.
         tensorrt: symmetric signed activations and float biases, else unsigned for ONNX Runtime's CPU.
-        keep: nodes to leave in float besides those that never are quantised.
     """
     model = onnx.load(source)
     convs = [node.name for node in model.graph.node if node.op_type == 'Conv']
-    exclude = [*keep, convs[0], convs[-1], *_outside(model, convs)]
+    exclude = [*convs[:FLOAT_CONVS], convs[-1], *_outside(model, convs)]
     options = {'ActivationSymmetric': tensorrt, 'WeightSymmetric': True, 'QuantizeBias': not tensorrt}
     with tempfile.TemporaryDirectory() as folder:
         inferred = Path(folder) / 'inferred.onnx'

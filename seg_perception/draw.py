@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from seg_perception.camera import Pose
 from seg_perception.errors import ConfigError, FrameError
 from seg_perception.frames import labels_to_size
 from seg_perception.labels import LabelMap, Role
 
 if TYPE_CHECKING:
-    from seg_perception.camera import CameraModel, Pose
+    from seg_perception.camera import CameraModel
     from seg_perception.grid import OccupancyGrid
     from seg_perception.postprocess import Lanes
 
@@ -104,16 +105,19 @@ def grid_lane_lines(picture: UInt8, grid: OccupancyGrid, lanes: Lanes, grid_from
         cv2.polylines(picture, [pixels], False, color, 2, cv2.LINE_AA)
 
 
-def grid_picture(grid: OccupancyGrid, height_px: int = 720, tick_m: float = 10.0) -> UInt8:
+def grid_picture(
+    grid: OccupancyGrid, height_px: int = 720, tick_m: float = 10.0, grid_from_vehicle: Pose | None = None
+) -> UInt8:
     """Draw an occupancy grid from above, x of its frame up and y to the left, so that forward is up.
 
     Unknown is grey, free green, occupied dark red, in between yellow. Lines every `tick_m` metres carry the distance in
-    the grid's frame; the vehicle's origin is a blue arrow head when the grid is in the vehicle frame.
+    the grid's frame; the vehicle is a blue arrow head where its pose is known.
 
     Args:
         grid: cells int8 [rows y, columns x], -1 unknown, 0 free to 100 occupied.
         height_px: height of the picture; the width follows from the grid's shape.
         tick_m: distance between tick lines, > 0.
+        grid_from_vehicle: pose of the vehicle in the grid's frame; not needed for a grid in the vehicle frame.
 
     Returns:
         uint8 [height_px, W, 3].
@@ -128,8 +132,10 @@ def grid_picture(grid: OccupancyGrid, height_px: int = 720, tick_m: float = 10.0
     cells = cv2.resize(upright, (width_px, height_px), interpolation=cv2.INTER_NEAREST_EXACT)
     picture = np.asarray(cv2.applyColorMap(cells, _grid_colors()), np.uint8)
     _draw_ticks(picture, grid, tick_m)
-    if grid.frame == 'vehicle':
-        _draw_vehicle(picture, grid)
+    if grid_from_vehicle is None and grid.frame == 'vehicle':
+        grid_from_vehicle = Pose((0.0, 0.0, 0.0))
+    if grid_from_vehicle is not None:
+        _draw_vehicle(picture, grid, grid_from_vehicle)
     return picture
 
 
@@ -178,7 +184,7 @@ def _faint_line(picture: UInt8, start: tuple[int, int], end: tuple[int, int]) ->
     area[:] = area // 4 * 3 + np.array(TICK_RGB, np.uint8) // 4
 
 
-def _draw_vehicle(picture: UInt8, grid: OccupancyGrid) -> None:
-    corners = np.array([[2.0, 0.0], [-1.0, 0.9], [-0.3, 0.0], [-1.0, -0.9]])
-    pixels = grid_pixels(grid, corners, picture.shape[0])
+def _draw_vehicle(picture: UInt8, grid: OccupancyGrid, pose: Pose) -> None:
+    corners = np.array([[2.0, 0.0, 0.0], [-1.0, 0.9, 0.0], [-0.3, 0.0, 0.0], [-1.0, -0.9, 0.0]])
+    pixels = grid_pixels(grid, pose.transform(corners)[:, :2], picture.shape[0])
     cv2.fillPoly(picture, [np.round(pixels).astype(np.int32)], VEHICLE_RGB, cv2.LINE_AA)

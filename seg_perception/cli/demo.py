@@ -184,8 +184,8 @@ def _scene_iou(recorder: Recorder, source: str, rate: float | None, labels: Labe
     counts = np.zeros((len(DEFAULT_LABELS), len(labels)), np.int64)
     track_m = np.array([drive.odom_from_vehicle(i / drive.rate_hz).translation_m[:2] for i in range(len(drive))])
     for stamp, answer in list(recorder.labelled.items())[::TRUTH_EVERY]:
-        if stamp in recorder.positions_m:
-            i = int(np.linalg.norm(track_m - recorder.positions_m[stamp], axis=1).argmin())
+        if stamp in recorder.odometry:
+            i = int(np.linalg.norm(track_m - recorder.odometry[stamp].translation_m[:2], axis=1).argmin())
             truth = drive.frame(i).cameras[CAMERA].labels
             predicted = labels_to_size(answer.labels, truth.shape[1], truth.shape[0])
             counts += confusion_matrix(truth, predicted, *counts.shape)
@@ -226,7 +226,9 @@ def _compose(recorder: Recorder, stamp: int, labels: LabelMap) -> UInt8:
     if not recorder.grids:
         return left
     at = max((s for s in recorder.grids if s <= stamp), default=min(recorder.grids))
-    return np.hstack([left, grid_picture(recorder.grids[at], VIDEO_HEIGHT_PX)])
+    grid = recorder.grids[at]
+    vehicle = recorder.odometry.get(at) if grid.frame == 'odom' else None
+    return np.hstack([left, grid_picture(grid, VIDEO_HEIGHT_PX, grid_from_vehicle=vehicle)])
 
 
 def _print(summary: dict[str, Any], files: list[Path]) -> None:

@@ -68,9 +68,10 @@ def _grid_panel(grid: OccupancyGrid | None, lanes: Lanes | None, result: CameraR
         for i, line in enumerate(_wrapped(f'No grid. {result.problem or ""}', max(10, height // 9))):
             cv2.putText(panel, line, (8, 44 + 18 * i), cv2.FONT_HERSHEY_SIMPLEX, 0.45, TEXT_RGB, 1, cv2.LINE_AA)
         return panel
-    picture = draw.grid_picture(grid, height)
+    vehicle = result.odom_from_vehicle if grid.frame == 'odom' else None
+    picture = draw.grid_picture(grid, height, grid_from_vehicle=vehicle)
     if lanes:
-        draw.grid_lane_lines(picture, grid, lanes, result.odom_from_vehicle if grid.frame == 'odom' else None)
+        draw.grid_lane_lines(picture, grid, lanes, vehicle)
     width = min(picture.shape[1], height)
     panel[:, (height - width) // 2 : (height - width) // 2 + width] = picture[:, :width]
     return panel

@@ -18,6 +18,7 @@ from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
 from seg_perception import frames
+from seg_perception.camera import Pose
 from seg_perception.grid import OccupancyGrid
 from seg_perception.ros import convert
 
@@ -40,7 +41,7 @@ class Recorder(Node):
         self.jpegs: dict[int, bytes] = {}
         self.labelled: dict[int, Labelled] = {}
         self.grids: dict[int, OccupancyGrid] = {}
-        self.positions_m: dict[int, tuple[float, float]] = {}
+        self.odometry: dict[int, Pose] = {}
         self.diagnostics: dict[str, dict[str, str]] = {}
         self._label_topic = f'/{perception}/{camera}/labels'
         self.create_subscription(Image, f'/{camera}/image_raw', self._on_image, qos_profile_sensor_data)
@@ -80,8 +81,8 @@ class Recorder(Node):
         self.grids[stamp] = OccupancyGrid(cells, info.resolution, x, y, frame, stamp, float('nan'))
 
     def _on_odometry(self, message: Odometry) -> None:
-        position = message.pose.pose.position
-        self.positions_m[convert.stamp_ns(message.header.stamp)] = (position.x, position.y)
+        pose = message.pose.pose
+        self.odometry[convert.stamp_ns(message.header.stamp)] = convert.pose(pose.position, pose.orientation)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:

@@ -28,8 +28,8 @@ STEP_SIGMA = np.array([0.03, 0.003, 2e-4, 5e-6])
 """What odometry and the uneven road add to each coefficient in one frame."""
 REFERENCE_M = 6.0
 """Ego lines are chosen by their place here: near, yet in view of most cameras."""
-FARTHEST_START_M = 20.0
-"""A line whose first paint is farther says nothing about the lane the vehicle is in."""
+REFERENCE_SIGMA_M = 0.5
+"""A line that is less sure than this there, because its paint is far, says nothing about the vehicle's lane."""
 
 
 @dataclass(slots=True)
@@ -211,7 +211,7 @@ def describe(stamp_ns: int, lines: Sequence[LaneLine], config: LaneConfig) -> La
 
 def _ego(ordered: tuple[LaneLine, ...], config: LaneConfig) -> tuple[LaneLine | None, LaneLine | None]:
     """Return the closest pair around the vehicle that is as far apart as a lane is wide; else the closer line alone."""
-    near = [(float(s.y_m(REFERENCE_M)), s) for s in ordered if s.x_start_m <= FARTHEST_START_M]
+    near = [(float(s.y_m(REFERENCE_M)), s) for s in ordered if s.sigma_m(REFERENCE_M)[0] <= REFERENCE_SIGMA_M]
     lefts = [(y, s) for y, s in near if 0 <= y <= config.max_lane_m]
     rights = [(y, s) for y, s in near if -config.max_lane_m <= y < 0]
     pairs = [

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from seg_perception.camera import CameraModel, Pose, max_angle_rad
 from seg_perception.scene.ground import CELL_M, HALF_WIDTH_M, Ground
 from seg_perception.scene.order import far_to_near
+from seg_perception.scene.prism import clip_polygon, entered_face, face_corners, prism_planes
 from seg_perception.scene.road import Road
 from seg_perception.scene.types import OTHER, PAVEMENT, CameraView, Float, Image, Mounting, Part, Solid
 
@@ -157,7 +158,7 @@ class _Canvas:
         """Project a planar polygon [N, 3] with its curved edges; None when it is outside the picture."""
         optical = (corners - self.eye) @ self.pose.rotation
         for plane in self.rays.bounds:
-            optical = _clip(optical, plane, 0.02 if plane[2] == 1.0 and not plane[:2].any() else 0.0)
+            optical = clip_polygon(optical, plane, 0.02 if plane[2] == 1.0 and not plane[:2].any() else 0.0)
             if len(optical) < 3:
                 return None
         following = np.roll(optical, -1, axis=0)
@@ -196,7 +197,7 @@ class _Canvas:
     def _prism(self, part: Part, outline: Float, label: int) -> None:
         normals, offsets = prism_planes(outline, part.z_min_m, part.z_max_m)
         distance = offsets - normals @ self.eye  # negative: the eye is outside this face
-        faces = [(k, self.outline(_face(outline, part, k))) for k in np.flatnonzero(distance < -1e-6)]
+        faces = [(k, self.outline(face_corners(outline, part, k))) for k in np.flatnonzero(distance < -1e-6)]
         polygons = [(k, p) for k, p in faces if p is not None]
         if not polygons:
             return
@@ -213,7 +214,7 @@ class _Canvas:
             cv2.polylines(edge, [local], True, 1, 3, shift=SUBPIXEL_BITS)
         pixel = np.arange(low[1], high[1])[:, None] * self.camera.width + np.arange(low[0], high[0])
         border = edge > 0
-        face[border] = _entered(self.rays.directions[pixel[border]], normals, distance)
+        face[border] = entered_face(self.rays.directions[pixel[border]], normals, distance)
         for k in np.unique(face[face > 0]) - 1:
             chosen = pixel[face == k + 1]
             self._paint(chosen, part, outline, int(k), normals[k], distance[k])
@@ -263,49 +264,3 @@ class _Canvas:
         solid = picture[..., 3] > 127
         self.image[y0:y1, x0:x1][solid] = picture[..., :3][solid]
         self.labels[y0:y1, x0:x1][solid] = placed.solid.label
-
-
-def prism_planes(outline: Float, z_min: float, z_max: float) -> tuple[Float, Float]:
-    """Outward normals [N + 2, 3] and offsets [N + 2] of a prism: its sides, top, bottom."""
-    edges = np.roll(outline, -1, axis=0) - outline
-    normals = np.column_stack([edges[:, 1], -edges[:, 0], np.zeros(len(edges))])
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    offsets = (normals[:, :2] * outline).sum(axis=1)
-    return np.vstack([normals, [0, 0, 1.0], [0, 0, -1.0]]), np.append(offsets, [z_max, -z_min])
-
-
-def _face(outline: Float, part: Part, k: int) -> Float:
-    count = len(outline)
-    if k >= count:
-        return np.column_stack([outline, np.full(count, part.z_max_m if k == count else part.z_min_m)])
-    a, b = outline[k], outline[(k + 1) % count]
-    return np.array([[*a, part.z_min_m], [*b, part.z_min_m], [*b, part.z_max_m], [*a, part.z_max_m]])
-
-
-def _clip(polygon: Float, plane: Float, margin: float) -> Float:
-    """Sutherland-Hodgman against one plane through the origin (or `margin` beyond it)."""
-    side = polygon @ plane - margin
-    if (side >= 0).all():
-        return polygon
-    kept = []
-    for i in range(len(polygon)):
-        j = (i + 1) % len(polygon)
-        if side[i] >= 0:
-            kept.append(polygon[i])
-        if (side[i] >= 0) != (side[j] >= 0):
-            kept.append(polygon[i] + (polygon[j] - polygon[i]) * side[i] / (side[i] - side[j]))
-    return np.array(kept).reshape(-1, 3)
-
-
-def _entered(rays: Float32, normals: Float, distance: Float) -> npt.NDArray[np.uint8]:
-    """Index + 1 of the face through which each ray enters a convex solid, 0 for a miss (Kay and Kajiya, 1986)."""
-    speed = rays @ normals.T.astype(np.float32)
-    with np.errstate(divide='ignore', invalid='ignore'):
-        reach = distance / speed
-    entering = np.where(speed < -1e-9, reach, -np.inf)
-    leaving = np.where(speed > 1e-9, reach, np.inf).min(axis=1)
-    outside = ((np.abs(speed) <= 1e-9) & (distance < 0)).any(axis=1)
-    face = entering.argmax(axis=1)
-    entry = entering.max(axis=1)
-    hit = (entry < leaving) & (entry > 0) & ~outside & rays.any(axis=1)
-    return np.where(hit, face + 1, 0).astype(np.uint8)

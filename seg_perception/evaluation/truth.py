@@ -13,7 +13,7 @@ import numpy.typing as npt
 from seg_perception.errors import DataError, ModelError
 from seg_perception.io.recording import IMAGE_SUFFIXES
 from seg_perception.labels import VOID, LabelMap, Role, read_class_table
-from seg_perception.training.datasets import read_mapping
+from seg_perception.training.mapping import read_mapping
 
 UInt8 = npt.NDArray[np.uint8]
 VOID_ROLE = 'void'

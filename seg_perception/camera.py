@@ -138,7 +138,7 @@ class CameraModel:
         safe_z = np.where(front, z, 1.0)
         plane = points[:, :2] / safe_z[:, None]
         radius = np.hypot(plane[:, 0], plane[:, 1])
-        valid = front & (np.arctan(radius) < max_angle_rad(self))
+        valid = np.asarray(front & (np.arctan(radius) < max_angle_rad(self)), np.bool_)
         if self.distortion_model == EQUIDISTANT:
             theta = np.arctan(radius)
             scale = _equidistant(theta, self.distortion) / np.where(radius > 1e-9, radius, 1.0)
@@ -159,7 +159,7 @@ class CameraModel:
             criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 60, 1e-10)
             d = np.asarray(self.distortion or (0.0,) * 4)
             plane = cv2.undistortPointsIter(pixels, self.matrix, d, np.eye(3), np.eye(3), criteria)[:, 0]
-        finite = np.isfinite(plane).all(axis=1)
+        finite = np.asarray(np.isfinite(plane).all(axis=1), np.bool_)
         directions = np.column_stack([np.where(finite[:, None], plane, 0.0), np.ones(len(plane))])
         back, valid = self.project(directions)
         valid &= finite & (np.abs(back - pixels[:, 0]).max(axis=1) < 0.05)
@@ -190,7 +190,7 @@ def _undistort_equidistant(camera: CameraModel, pixels: Array) -> Array:
         below = _equidistant(middle, camera.distortion) < theta_d
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     scale = np.where(theta_d > 1e-9, np.tan(low) / np.where(theta_d > 1e-9, theta_d, 1.0), 1.0)
-    plane = offset * scale[:, None]
+    plane = np.asarray(offset * scale[:, None], np.float64)
     plane[theta_d > _equidistant(np.array([max_angle_rad(camera)]), camera.distortion)] = np.nan
     return plane
 
@@ -198,7 +198,7 @@ def _undistort_equidistant(camera: CameraModel, pixels: Array) -> Array:
 @lru_cache(maxsize=64)
 def max_angle_rad(camera: CameraModel) -> float:
     """Largest angle from the optical axis before the radial distortion stops growing (folds back)."""
-    theta = np.linspace(0.0, math.radians(89.0), 4096)
+    theta = np.linspace(0.0, math.radians(89.0), 4096, dtype=np.float64)
     if camera.distortion_model == EQUIDISTANT:
         radius = _equidistant(theta, camera.distortion)
     else:
@@ -275,7 +275,7 @@ class Pose:
 
     def transform(self, points: Array) -> Array:
         """Map points float [N, 3] from the child to the parent frame."""
-        return np.asarray(points) @ self.rotation.T + np.asarray(self.translation_m)
+        return np.asarray(points @ self.rotation.T + np.asarray(self.translation_m), np.float64)
 
     def inverse(self) -> Pose:
         """Return `child_from_parent`."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 import rclpy
 from nav_msgs.msg import OccupancyGrid as GridMessage
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.serialization import deserialize_message, serialize_message
@@ -87,11 +89,13 @@ class FramePath:
 
 
 def _listen() -> None:
+    """Receive everything without decoding it: the listener shares the cores with what is measured."""
     rclpy.init()
     node = Node('bench_listener')
     for topic, kind in OUTPUTS.items():
-        node.create_subscription(kind, f'/seg_perception/{topic}', lambda _: None, qos_profile_sensor_data)
-    rclpy.spin(node)
+        node.create_subscription(kind, f'/seg_perception/{topic}', lambda _: None, qos_profile_sensor_data, raw=True)
+    with suppress(ExternalShutdownException, KeyboardInterrupt):
+        rclpy.spin(node)
 
 
 if __name__ == '__main__':

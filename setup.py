@@ -42,7 +42,7 @@ setup(
         'tqdm>=4.57',
     ],
     extras_require={
-        'recordings': ['rosbags>=0.10', 'mcap>=1.1', 'imageio-ffmpeg>=0.4.9', 'av>=12'],
+        'recordings': ['rosbags>=0.10', 'mcap>=1.1', 'av>=12', 'lz4>=4', 'zstandard>=0.20'],
         'tensorrt': ['tensorrt>=10.3', 'pycuda>=2024.1'],
         'train': ['torch>=2.4', 'onnx>=1.16', 'onnxscript>=0.5'],
         'view': ['aiohttp>=3.8'],

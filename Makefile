@@ -22,6 +22,7 @@ $(VENV)/bin/python:
 $(VENV)/.runtime: $(VENV)/bin/python requirements/runtime.txt requirements/ros.txt requirements/constraints.txt
 	@echo '[2/3] installing the pinned requirements (ROS 2 Jazzy rclpy, ONNX Runtime, OpenCV)'
 	@$(PIP) --requirement requirements/runtime.txt --requirement requirements/ros.txt
+	@$(PIP) --no-deps --editable .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.runtime requirements/test.txt requirements/train.txt

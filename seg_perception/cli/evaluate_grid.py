@@ -51,8 +51,8 @@ class _Evaluation:
         """Score a configuration frame by frame and fused, print both."""
         runner = TrialRunner(self.labeller, mounting_error=error)
         for t in trials:
-            for number, outcome in enumerate(runner.run(t)):
-                if t.seed < 2 and number == 1:
+            for outcome in runner.run(t):
+                if t.seed < 2:  # the last frame stays
                     self.pictures[f'{name}, drive {t.seed}'] = draw_outcome(outcome)
         single, fused = runner.single.result(), runner.fused.result()
         self.things[name] = runner.things.scores()

@@ -13,8 +13,10 @@ from seg_perception.doctor.checks_camera import COMPRESSED, RAW
 from seg_perception.doctor.snapshot import NodeSnapshot, Topic
 from seg_perception.ros.probe_graph import Graph
 
-ANSWER_S = 8.0
-"""Longest wait for a service; a vehicle under load answers late, and a node that hangs never does."""
+ANSWER_S = 4.0
+"""Longest wait for an answer; a vehicle under load answers late, and a node that hangs never does."""
+TRIES = 3
+"""An answer is lost when it comes before DDS has matched its reader; then the question is put again."""
 CAMERA_OPTIONS = ('image_topic', 'info_topic', 'compressed', 'extrinsics')
 NODE_OPTIONS = (
     'cameras',
@@ -53,9 +55,13 @@ def _parameters(probe: Any, client: AsyncParameterClient, names: Any) -> dict[st
     """Ask for each parameter by itself: one that is declared without a value empties a joint answer."""
     if not names or not _wait(probe, client.services_are_ready):
         return {}
-    futures = {name: client.get_parameters([name]) for name in names}
-    _wait(probe, lambda: all(f.done() for f in futures.values()))
-    answers = {name: f.result().values for name, f in futures.items() if f.done()}
+    answers: dict[str, Any] = {}
+    for _ in range(TRIES):
+        futures = {name: client.get_parameters([name]) for name in names if name not in answers}
+        _wait(probe, lambda asked=futures: all(f.done() for f in asked.values()))
+        answers |= {name: f.result().values for name, f in futures.items() if f.done()}
+        if len(answers) == len(names):
+            break
     values = {name: parameter_value_to_python(v[0]) for name, v in answers.items() if v}
     return {name: value for name, value in values.items() if value is not None}
 
@@ -83,7 +89,7 @@ def camera_topics(graph: Graph, node: NodeSnapshot) -> list[tuple[str, str, str,
     space = node.name.rpartition('/')[0]
     subscribed = graph.subscribed(node.name)
     found = []
-    for name in node.parameters['cameras']:
+    for name in node.parameters.get('cameras') or ():
         compressed = bool(node.parameters.get(f'{name}.compressed', False))
         default = f'{name}/image_raw' + ('/compressed' if compressed else '')
         image = _expand(str(node.parameters.get(f'{name}.image_topic') or default), space, node.name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +17,7 @@ from seg_perception.camera import Pose
 from seg_perception.engine import BACKENDS, open_engine
 from seg_perception.frames import from_array
 from seg_perception.grid import GridConfig, GridMapper, Observation
-from seg_perception.paths import default_model, share_file
+from seg_perception.paths import default_model
 from seg_perception.pipeline import Frame, Pipeline, PipelineConfig
 from seg_perception.scene import Drive, default_camera
 
@@ -69,10 +68,9 @@ def command(
 
 
 def _frame_figures(path: Path, backend: str, rounds: int, frames: int, threads: int) -> dict[str, Any]:
-    os.environ['ROS_DOMAIN_ID'] = str(os.getpid() % 100 + 1)
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    for variable in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'):
-        os.environ.setdefault(variable, str(share_file('config/fastdds_shm.xml')))
+    from seg_perception.ros.transport import use_own_domain
+
+    use_own_domain()
     from seg_perception.ros.frame_path import FramePath
 
     engine = open_engine(path, backend, threads=threads)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.frames import labels_to_size
 from seg_perception.labels import DEFAULT_LABELS, LabelMap, Role
 from seg_perception.metrics import binary_iou, confusion_matrix
-from seg_perception.paths import default_model, share_file
+from seg_perception.paths import default_model
 
 if TYPE_CHECKING:
     from seg_perception.ros.recorder import Recorder
@@ -99,11 +98,9 @@ def command(
 
 def _drive(node_arguments: list[str], play_arguments: list[str]) -> Recorder:
     """Run node, player and recorder on a DDS domain of their own until the recording ends."""
-    os.environ['ROS_DOMAIN_ID'] = str(os.getpid() % 100 + 1)
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    profile = str(share_file('config/fastdds_shm.xml'))
-    for variable in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'):
-        os.environ.setdefault(variable, profile)
+    from seg_perception.ros.transport import use_own_domain
+
+    use_own_domain()
     import rclpy
 
     from seg_perception.ros.recorder import Recorder

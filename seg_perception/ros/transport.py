@@ -1,4 +1,4 @@
-"""Fast DDS settings without which big images get lost between processes."""
+"""DDS settings of this process and its children: big images through shared memory, and a domain of their own."""
 
 from __future__ import annotations
 
@@ -22,3 +22,10 @@ def use_large_segment() -> None:
         profile = str(share_file(PROFILE))
         for variable in VARIABLES:
             os.environ.setdefault(variable, profile)
+
+
+def use_own_domain() -> None:
+    """Keep this process and its children among themselves on this machine; call before rclpy.init."""
+    os.environ['ROS_DOMAIN_ID'] = str(os.getpid() % 100 + 1)
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    use_large_segment()

@@ -77,6 +77,8 @@ def photometric(image: UInt8, config: AugmentConfig, rng: np.random.Generator) -
     if rng.random() < config.dark:
         image = _tone(image, rng.uniform(1.0, 1.9), rng.uniform(0.35, 0.95), rng.uniform(-12, 8), 0.16, rng)
         image = _saturate(image, rng.uniform(0.3, 1.1))
+        if rng.random() < 0.5:
+            image = _fade_down(image, rng.uniform(0.2, 0.9))
         if rng.random() < 0.3:
             image = _lamps(image, rng)
     if rng.random() < config.blur:
@@ -118,6 +120,12 @@ def _shadow(image: UInt8, rng: np.random.Generator) -> UInt8:
     mask = cv2.GaussianBlur(random_shape(image.shape[:2], rng, 0.15, 0.7), (0, 0), rng.uniform(1, 8))
     gain = 1 + mask.astype(np.float32) / 255 * np.float32(rng.uniform(-0.6, 0.25))
     return np.asarray(np.clip(image * gain[..., None], 0, 255), np.uint8)
+
+
+def _fade_down(image: UInt8, amount: float) -> UInt8:
+    """Darken towards the bottom: at dusk the ground loses its light before the sky does."""
+    gain = np.linspace(1, 1 - amount, image.shape[0], dtype=np.float32)[:, None, None]
+    return np.asarray(image * gain, np.uint8)
 
 
 def _lamps(image: UInt8, rng: np.random.Generator) -> UInt8:

@@ -34,6 +34,11 @@ class NetworkConfig:
     """Backbone weights (.npz or .pth with torchvision's names), relative to the data folder; '' starts from random."""
     start: str = ''
     """A checkpoint of this program to fine-tune, relative to the data folder or absolute; '' for none."""
+    freeze: int = 0
+    """First blocks of the backbone, of 18, whose weights stay as they are: fine-tuning takes less time without them."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.freeze <= 18, 'network.freeze', self.freeze, '0..18')
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +110,15 @@ class AugmentConfig:
     jpeg: float = 0.2
     foreign: float = 0.3
     """Objects of no class pasted onto the road."""
+    paste: float = 0.3
+    """Vehicles and persons of other frames, stood on the ground; see `instances`."""
     hood: float = 0.25
     """The vehicle's own hood at the bottom of the image; it is void."""
 
     def __post_init__(self) -> None:
         require(0 < self.scale_min <= self.scale_max, 'augment.scale_min', self.scale_min, 'positive, <= scale_max')
         require(self.aspect >= 1, 'augment.aspect', self.aspect, 'at least 1')
-        for name in ('flip', 'color', 'dark', 'shadow', 'blur', 'noise', 'jpeg', 'foreign', 'hood'):
+        for name in ('flip', 'color', 'dark', 'shadow', 'blur', 'noise', 'jpeg', 'foreign', 'paste', 'hood'):
             require(0 <= getattr(self, name) <= 1, f'augment.{name}', getattr(self, name), '0..1')
 
 
@@ -142,6 +149,8 @@ class TrainConfig:
     """Decay per step of the averaged weights that are judged and kept; 0 keeps the last."""
     rare: float = 0.5
     """Probability that a crop is centred on a pixel of a rare class."""
+    rare_by: str = 'source'
+    """'source': within a rare class, the data sets' own classes (lorry, car) take turns; 'class': they do not."""
     workers: int = 1
     seed: int = 0
 
@@ -155,6 +164,7 @@ class TrainConfig:
         require(self.rate > 0, 'rate', self.rate, 'positive')
         for name in ('ema', 'rare'):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), '0..1')
+        require(self.rare_by in ('class', 'source'), 'rare_by', self.rare_by, "'class' or 'source'")
         weights = self.loss.class_weights
         if not isinstance(weights, str):
             require(len(weights) == len(self.classes), 'loss.class_weights', weights, f'{len(self.classes)} numbers')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +41,8 @@ class Sample(NamedTuple):
     """[H, W, 3] RGB."""
     target: npt.NDArray[np.uint8]
     """[H, W] class id, C + k for a set, or VOID."""
+    source: npt.NDArray[np.uint16] | None = None
+    """[H, W] index into `Loaded.sources`, the class in the data set's own words; None once augmented."""
 
 
 def find_pairs(root: Path, layout: str) -> list[Pair]:
@@ -114,7 +116,7 @@ def choose(pairs: Sequence[Pair], config: DatasetConfig) -> tuple[list[Pair], li
 
 
 def read_label(pair: Pair, mapping: ClassMapping, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Read and map a label image.
+    """Read a label image of a data set's own ids.
 
     Raises:
         DataError: unreadable, not one 8-bit channel, of another size than the image, or with an unknown id.
@@ -129,11 +131,14 @@ def read_label(pair: Pair, mapping: ClassMapping, shape: tuple[int, int]) -> npt
     unknown = np.unique(raw)[~mapping.known[np.unique(raw)]]
     if len(unknown):
         raise DataError(f'{pair.label}: ids {unknown.tolist()} are not in the class table; add them or correct it')
-    return np.asarray(cv2.LUT(raw, mapping.lut), np.uint8)
+    return np.asarray(raw, np.uint8)
 
 
-def read_sample(pair: Pair, mapping: ClassMapping) -> Sample:
+def read_sample(pair: Pair, mapping: ClassMapping, source_lut: npt.NDArray[np.uint16]) -> Sample:
     """Decode an image and its mapped label.
+
+    Args:
+        source_lut: [256] from the data set's ids to `Loaded.sources`.
 
     Raises:
         DataError: see `read_label`; also an image that cannot be decoded.
@@ -141,8 +146,17 @@ def read_sample(pair: Pair, mapping: ClassMapping) -> Sample:
     image = cv2.imread(str(pair.image), cv2.IMREAD_COLOR)
     if image is None:
         raise DataError(f'{pair.image}: cannot be decoded; expected {", ".join(IMAGE_SUFFIXES)}')
-    target = read_label(pair, mapping, (image.shape[0], image.shape[1]))
-    return Sample(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8), target)
+    raw = read_label(pair, mapping, (image.shape[0], image.shape[1]))
+    return Sample(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8), mapping.lut[raw], source_lut[raw])
+
+
+def _source_lut(ids: Mapping[str, int], sources: list[str]) -> npt.NDArray[np.uint16]:
+    """Return [256] from the ids of a data set to places in `sources`, where its new names are appended."""
+    sources.extend(name for name in ids if name not in sources)
+    lut = np.zeros(256, np.uint16)
+    for name, value in ids.items():
+        lut[value] = sources.index(name)
+    return lut
 
 
 def scene_samples(path: Path, labels: LabelMap) -> list[Sample]:
@@ -172,6 +186,8 @@ class Loaded(NamedTuple):
     train: list[Sample]
     select: list[Sample]
     targets: Targets
+    sources: list[str]
+    """Names of the data sets' own classes; equal names of two data sets are one class."""
 
 
 def load(configs: Sequence[DatasetConfig], data: Path, folder: Path, labels: LabelMap) -> Loaded:
@@ -187,19 +203,23 @@ def load(configs: Sequence[DatasetConfig], data: Path, folder: Path, labels: Lab
     train: list[Sample] = []
     select: list[Sample] = []
     sets: list[tuple[int, ...]] = []
+    sources: list[str] = []
     for config in configs:
         root = data / config.root
         path = folder / config.mapping
         layout = str(read_yaml(path).get('layout', 'folder'))
         if layout == 'scene':
-            train.extend(scene_samples(path, labels)[:: config.every])
+            lut = _source_lut({c.name: c.id for c in labels.classes}, sources)
+            train.extend(s._replace(source=lut[s.target]) for s in scene_samples(path, labels)[:: config.every])
             continue
-        mapping = read_mapping(path, dataset_ids(root, layout), labels, sets)
+        ids = dataset_ids(root, layout)
+        mapping = read_mapping(path, ids, labels, sets)
+        lut = _source_lut(ids, sources)
         for pairs, samples in zip(choose(find_pairs(root, layout), config), (train, select), strict=True):
-            samples.extend(read_sample(pair, mapping) for pair in pairs)
+            samples.extend(read_sample(pair, mapping, lut) for pair in pairs)
     if not select:
         raise DataError('no data set has a selection split; give `select`, a pattern of names, to one of them')
     table = np.zeros((len(sets), len(labels)), np.bool_)
     for row, members in zip(table, sets, strict=True):
         row[list(members)] = True
-    return Loaded(train, select, Targets(table))
+    return Loaded(train, select, Targets(table), sources)

@@ -16,6 +16,7 @@ from seg_perception.labels import VOID
 from seg_perception.training.augment import cover_with_hood, crop, paste_foreign, photometric
 from seg_perception.training.config import TrainConfig
 from seg_perception.training.datasets import Loaded, Sample
+from seg_perception.training.instances import find_instances, paste_instances
 
 RARE_SHARE = 0.08
 """A class under this share of the pixels is rare."""
@@ -24,7 +25,7 @@ AHEAD = 24
 
 
 class _Places(NamedTuple):
-    """Where one rare class is: per sample that has it, the sample's index and some of its pixels."""
+    """Where one class is: per sample that has it, the sample's index and some of its pixels."""
 
     samples: list[int]
     pixels: list[npt.NDArray[np.int32]]
@@ -37,17 +38,20 @@ class CropDataset:
     def __init__(self, config: TrainConfig, data: Loaded) -> None:
         self._config = config
         self._samples = data.train
-        self._rare = _rare_places(data.train, len(config.classes))
+        self._rare = _rare_places(data.train, config)
         self._ground = _ground_targets(config, data)
+        self._instances = find_instances(data.train, config.classes, self._ground) if config.augment.paste > 0 else []
 
     def __getitem__(self, k: int) -> tuple[Tensor, Tensor]:
         config = self._config
         rng = np.random.default_rng([config.seed, k])
         index, center = self._choose(k, rng)
         size = (config.crop_height, config.crop_width)
-        sample = crop(
-            self._samples[index], config.augment, (config.input_height, config.input_width), size, center, rng
-        )
+        sample = self._samples[index]
+        if self._instances and rng.random() < config.augment.paste:
+            sample, pasted = paste_instances(sample, self._instances, self._ground, rng)
+            center = pasted or center
+        sample = crop(sample, config.augment, (config.input_height, config.input_width), size, center, rng)
         if rng.random() < config.augment.foreign:
             other = self._samples[int(rng.integers(len(self._samples)))].image
             sample = paste_foreign(sample, other, self._ground, rng)
@@ -59,7 +63,10 @@ class CropDataset:
     def _choose(self, k: int, rng: np.random.Generator) -> tuple[int, tuple[float, float] | None]:
         """Take frames in shuffled rounds, or one that has a rare class, around a pixel of it."""
         if self._rare and rng.random() < self._config.rare:
-            places = self._rare[int(rng.integers(len(self._rare)))]
+            group = self._rare[int(rng.integers(len(self._rare)))]
+            # By the square root of the frames that show it: what is seldom comes often, but not always from one frame.
+            weights = np.sqrt([len(places.samples) for places in group])
+            places = group[int(rng.choice(len(group), p=weights / weights.sum()))]
             pick = int(rng.integers(len(places.samples)))
             x, y = places.pixels[pick][int(rng.integers(len(places.pixels[pick])))]
             return places.samples[pick], (float(x), float(y))
@@ -68,22 +75,28 @@ class CropDataset:
         return int(order[k % count]), None
 
 
-def _rare_places(samples: list[Sample], classes: int) -> list[_Places]:
-    counts = sum(np.bincount(s.target[::4, ::4].ravel(), minlength=256)[:classes] for s in samples)
+def _rare_places(samples: list[Sample], config: TrainConfig) -> list[list[_Places]]:
+    """Return for each rare class of the model the places of each of the data sets' classes that make it up."""
+    count = len(config.classes)
+    counts = sum(np.bincount(s.target[::4, ::4].ravel(), minlength=256)[:count] for s in samples)
     rare = np.nonzero((counts > 0) & (counts < RARE_SHARE * np.sum(counts)))[0]
-    found = []
     rng = np.random.default_rng(0)
+    groups = []
     for class_id in rare:
-        places = _Places([], [])
+        found: dict[int, _Places] = {}
         for index, sample in enumerate(samples):
             y, x = np.nonzero(sample.target[::2, ::2] == class_id)
-            if len(x):
-                keep = rng.permutation(len(x))[:200]
+            by_source = config.rare_by == 'source' and sample.source is not None
+            sources = np.asarray(sample.source)[::2, ::2][y, x] if by_source else np.zeros(len(x), np.uint16)
+            for source in np.unique(sources):
+                here = np.nonzero(sources == source)[0]
+                keep = rng.permutation(here)[:200]
+                places = found.setdefault(int(source), _Places([], []))
                 places.samples.append(index)
                 places.pixels.append(np.stack([x[keep], y[keep]], 1).astype(np.int32) * 2)
-        if places.samples:
-            found.append(places)
-    return found
+        if found:
+            groups.append(list(found.values()))
+    return groups
 
 
 def _ground_targets(config: TrainConfig, data: Loaded) -> npt.NDArray[np.bool_]:

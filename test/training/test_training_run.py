@@ -94,3 +94,27 @@ def test_unusable_checkpoints_are_named(new_run: NewRun, tmp_path: Path) -> None
     with pytest.raises(ModelError, match=r'best.pt: weights of another network'):
         load_weights(unet, checkpoint.network, outcome.best)
     load_weights(network_from(checkpoint.config), checkpoint.network, outcome.best)
+
+
+def test_frozen_blocks_stay_as_they_are(new_run: NewRun, tmp_path: Path) -> None:
+    train_from_file(new_run(), tmp_path, tmp_path / 'out')
+    network = {'width': 0.25, 'start': 'out/best.pt', 'freeze': 2}
+    tuned = train_from_file(new_run(network=network, steps=2, epoch_steps=2, seed=1), tmp_path, tmp_path / 'tuned')
+    first, second = weights(tmp_path / 'out' / 'best.pt'), weights(tuned.best)
+    changed = {name: bool((second[name] != first[name]).any()) for name in first if name.endswith('.weight')}
+    assert not any(
+        v for name, v in changed.items() if name.startswith(('backbone.features.0.', 'backbone.features.1.'))
+    )
+    assert changed['backbone.features.2.conv.0.0.weight']
+
+
+@pytest.mark.parametrize(
+    ('avx512', 'amx', 'dtype'),
+    [(False, False, torch.float32), (True, False, torch.bfloat16), (False, True, torch.bfloat16)],
+)
+def test_bfloat16_only_where_the_cpu_has_it(
+    monkeypatch: pytest.MonkeyPatch, avx512: bool, amx: bool, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: avx512)
+    monkeypatch.setattr(torch.cpu, '_is_amx_tile_supported', lambda: amx)
+    assert loop.compute_dtype(torch.device('cpu')) == dtype

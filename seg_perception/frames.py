@@ -135,12 +135,12 @@ def to_network(image: Image, out: UInt8) -> None:
 
 
 def _halved(pixels: UInt8, size: tuple[int, int]) -> UInt8:
-    """Average 2x2 pixels until less than half of either side is left: from there bilinear skips no pixel.
+    """Average 2x2 pixels until neither side is to be more than halved: from there bilinear skips no pixel.
 
     A twentieth of the time of averaging down to the final size at once, for a mean difference of half a grey level.
     """
-    while pixels.shape[1] >= 2 * size[0] or pixels.shape[0] >= 2 * size[1]:
-        height, width = (n // 2 if n >= 2 * least else n for n, least in zip(pixels.shape, size[::-1], strict=False))
+    while pixels.shape[1] > 2 * size[0] or pixels.shape[0] > 2 * size[1]:
+        height, width = (n // 2 if n > 2 * least else n for n, least in zip(pixels.shape, size[::-1], strict=False))
         pixels = np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
     return pixels
 

@@ -123,7 +123,12 @@ def _report(outcome: Outcome, *, alone: bool) -> None:
         click.echo(f'warning: {problem}', err=True)
     resumed = f', {summary.resumed} labelled before' if summary.resumed else ''
     rate = summary.frames / summary.seconds if summary.seconds > 0 else 0.0
+    network = ''
+    if summary.bare_ms is not None:
+        network = f'; the network alone {summary.bare_ms:.1f} ms a frame'
+    if summary.network_multiple is not None:
+        network += f', x {summary.network_multiple:.2f} in all'
     click.echo(
-        f'{job.source}: {summary.frames} frames{resumed} in {summary.seconds:.1f} s ({rate:.1f} per second, '
-        f'{summary.engine_s / summary.seconds:.0%} of it in the network){tries}: {summary.folder}'
+        f'{job.source}: {summary.frames} frames{resumed} in {summary.seconds:.1f} s ({rate:.1f} per second{network})'
+        f'{tries}: {summary.folder}'
     )

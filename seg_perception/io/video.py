@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 import av
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -122,7 +123,8 @@ class VideoWriter:
         width, height = self._size
         if rgb.shape[0] < height or rgb.shape[1] < width or rgb.shape[0] > height + 1 or rgb.shape[1] > width + 1:
             raise RecordingError(f'{self._path}: frame of {rgb.shape[1]}x{rgb.shape[0]} in a video of {width}x{height}')
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb[:height, :width]), format='rgb24')
+        planes = cv2.cvtColor(rgb[:height, :width], cv2.COLOR_RGB2YUV_I420)  # half of what ffmpeg takes for it
+        frame = av.VideoFrame.from_ndarray(planes, format='yuv420p')
         frame.pts = self._next_tick if time_s is None else max(self._next_tick, round(time_s * CLOCK_HZ))
         frame.time_base = Fraction(1, CLOCK_HZ)
         self._next_tick = frame.pts + (self._frame_ticks if time_s is None else 1)

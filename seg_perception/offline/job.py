@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
+
 from seg_perception import __version__
-from seg_perception.engine import open_engine
-from seg_perception.engine.base import Engine
 from seg_perception.errors import EngineError, SegPerceptionError
 from seg_perception.io.recording import RecordingOptions, open_recording
+from seg_perception.model import ModelSpec
+from seg_perception.offline.engine_pool import open_pool
 from seg_perception.offline.run import RunConfig, RunSummary, process
 from seg_perception.offline.run_folder import RunFolder
 
@@ -93,31 +95,33 @@ def run_job(
         SegPerceptionError: the recording, the model or the output cannot be used.
     """
     recording = open_recording(job.source, job.options)
+    opencv_threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # every core has its stage; threads that OpenCV adds only spin beside them
     try:
         on_progress(Progress(recording.frame_count, 0))
         batch = min(4, len(recording.cameras))
-        engine = open_engine(job.model, job.backend, max_batch=batch, threads=job.threads)
+        engines = open_pool(job.model, job.backend, max_batch=batch, threads=job.threads)
         try:
             return process(
                 recording,
-                engine,
+                engines,
                 RunFolder(job.out, job.name),
                 job.config,
-                settings_of(job, engine),
+                settings_of(job, engines.spec),
                 resume=job.resume,
                 overwrite=job.overwrite,
                 stop=stop,
                 on_frames=lambda n: on_progress(Progress(None, n)),
             )
         finally:
-            engine.close()
+            engines.close()
     finally:
+        cv2.setNumThreads(opencv_threads)
         recording.close()
 
 
-def settings_of(job: Job, engine: Engine) -> dict[str, Any]:
+def settings_of(job: Job, spec: ModelSpec) -> dict[str, Any]:
     """Return everything the labels and grids depend on, as plain values."""
-    spec = engine.spec
     options = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(job.options).items()}
     return {
         'version': __version__,

@@ -1,9 +1,9 @@
-"""The first half of offline processing: frames decoded in one thread, the network in another."""
+"""The first half of offline processing: frames decoded in one thread, the network in others."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from seg_perception.engine.base import Engine, Prediction
 from seg_perception.frames import Image, to_network
 from seg_perception.io.prefetch import Prefetch
 from seg_perception.io.recording import RecordedFrame, Recording
+from seg_perception.offline.engine_pool import EnginePool
 from seg_perception.offline.stored import Predicted
 
 AHEAD = 4
@@ -34,30 +35,38 @@ class _Prepared(NamedTuple):
     read_s: float
 
 
-def predict(recording: Recording, engine: Engine, earlier: Earlier | None = None) -> Iterator[list[Predicted]]:
-    """Yield every frame with its prediction; images of one stamp come together, at most `engine.max_batch`.
+def predict(recording: Recording, engines: EnginePool, earlier: Earlier | None = None) -> Iterator[list[Predicted]]:
+    """Yield every frame with its prediction; images of one stamp come together, at most `engines.max_batch`.
 
-    The network runs in the calling thread, decoding and resizing in another.
+    Decoding and resizing run in a thread of their own.
 
     Raises:
         EngineError: the engine failed.
         RecordingError: the recording failed.
     """
-    shape = (engine.spec.input_height, engine.spec.input_width, 3)
-    with Prefetch(_prepared(recording, shape, engine.max_batch), AHEAD) as batches:
-        for batch in batches:
-            start = time.perf_counter()
-            stored = earlier.take(batch.frames) if earlier else None
-            if stored is None:
-                earlier = None
-                labels, confidence = _infer(engine, batch.inputs)
-            else:
-                labels, confidence = stored
-            share_ms = 0.0 if stored else (time.perf_counter() - start) * 1e3 / len(batch.frames)
-            yield [
-                Predicted(frame, rgb, labels[i].copy(), confidence[i].copy(), share_ms, batch.read_s)
-                for i, (frame, rgb) in enumerate(zip(batch.frames, batch.inputs, strict=True))
-            ]
+    shape = (engines.spec.input_height, engines.spec.input_width, 3)
+    with Prefetch(_prepared(recording, shape, engines.max_batch), AHEAD) as batches:
+        yield from engines.map(_predicted, _with_stored(batches, earlier))
+
+
+def _with_stored(
+    batches: Iterable[_Prepared], earlier: Earlier | None
+) -> Iterator[tuple[_Prepared, Prediction | None]]:
+    for batch in batches:
+        stored = earlier.take(batch.frames) if earlier else None
+        earlier = earlier if stored else None
+        yield batch, stored
+
+
+def _predicted(engine: Engine, item: tuple[_Prepared, Prediction | None]) -> list[Predicted]:
+    batch, stored = item
+    start = time.perf_counter()
+    labels, confidence = stored or _infer(engine, batch.inputs)
+    share_ms = 0.0 if stored else (time.perf_counter() - start) * 1e3 / len(batch.frames)
+    return [
+        Predicted(frame, rgb, labels[i].copy(), confidence[i].copy(), share_ms, batch.read_s)
+        for i, (frame, rgb) in enumerate(zip(batch.frames, batch.inputs, strict=True))
+    ]
 
 
 def _infer(engine: Engine, inputs: list[UInt8]) -> Prediction:

@@ -73,12 +73,12 @@ def _tiles(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     free = [v for v in figures['free_ahead_m'] if v is not None]
     known = [v for v in figures['grid_known'] if v is not None]
     ages = np.asarray(figures['age_ms'])
-    measured = [v for v in figures['engine_ms'] if v]
+    bare_ms, multiple = run['bare_network_ms'], run['network_multiple']
     tiles = [
         ('frames', f'{frames}'),
         ('frames per second', f'{frames / seconds:.1f}'),
-        ('network, median', f'{np.median(measured):.1f} ms' if measured else '-'),
-        ('time in the network', f'{run["engine_seconds"] / seconds:.0%}'),
+        ('network alone', f'{bare_ms:.1f} ms' if bare_ms else '-'),
+        ('time per frame / network alone', f'{multiple:.2f}' if multiple else '-'),
         ('age p50 / p99', f'{np.percentile(ages, 50):.0f} / {np.percentile(ages, 99):.0f} ms'),
         ('mean confidence', f'{np.mean(figures["confidence"]):.3f}'),
         ('frames with a grid', f'{len(known)}' if known else 'none'),

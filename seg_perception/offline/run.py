@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seg_perception import draw
-from seg_perception.engine.base import Engine
 from seg_perception.errors import EngineError, RecordingError, SegPerceptionError
 from seg_perception.grid import UNKNOWN, OccupancyGrid
 from seg_perception.io.bag_writer import BagWriter
 from seg_perception.io.recording import Recording
 from seg_perception.offline import run_folder, statistics
 from seg_perception.offline.earlier import EarlierRun
+from seg_perception.offline.engine_pool import EnginePool
 from seg_perception.offline.output_messages import LATCHED, OutputMessages
 from seg_perception.offline.predict import predict
 from seg_perception.offline.report import write_report
@@ -32,8 +32,8 @@ from seg_perception.offline.video_picture import RunVideo
 from seg_perception.pipeline import Frame, Pipeline, PipelineConfig, Result
 from seg_perception.postprocess import Lanes, above_ground
 
-AHEAD = 4
-"""Batches that wait for a stage."""
+AHEAD = 16
+"""Batches that wait for a stage: as many as pass while the grid builds its tables, at its first frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +55,24 @@ class RunSummary(NamedTuple):
     frames: int
     seconds: float
     """From the first frame read to the last file closed."""
-    engine_s: float
-    """Time in the network."""
+    bare_ms: float | None
+    """Time per frame of the network alone, measured before; None when nobody measured it."""
     interrupted: bool
     resumed: int
     """Frames whose labels came from the interrupted run."""
     problems: list[str]
 
+    @property
+    def network_multiple(self) -> float | None:
+        """`seconds` as a multiple of what the network alone takes for all frames; None where it did not run for all."""
+        if self.bare_ms is None or self.resumed:
+            return None
+        return self.seconds * 1e3 / (self.frames * self.bare_ms)
+
 
 def process(
     recording: Recording,
-    engine: Engine,
+    engines: EnginePool,
     folder: RunFolder,
     config: RunConfig,
     settings: dict[str, Any],
@@ -89,9 +96,9 @@ def process(
     start = time.perf_counter()
     earlier_bag = folder.begin(settings, resume=resume, overwrite=overwrite)
     folder.write({'status': 'running', 'settings': settings})
-    shape = (engine.spec.input_height, engine.spec.input_width)
+    shape = (engines.spec.input_height, engines.spec.input_width)
     earlier = EarlierRun(earlier_bag, recording.cameras, shape) if earlier_bag else None
-    run = _Run(recording, engine, folder.path, config, start)
+    run = _Run(recording, engines, folder.path, config, start)
     try:
         with contextlib.ExitStack() as stack:
             if earlier:
@@ -99,7 +106,7 @@ def process(
             run.label_all(earlier, stop or threading.Event(), on_frames)
         run.finish()
         summary = run.summary(folder, earlier)
-        described = describe(run, summary, settings, engine)
+        described = describe(run, summary, settings, engines)
         folder.write(described)
         write_report(folder.path, described, run.least_certain.pictures())
     except SegPerceptionError as error:
@@ -116,16 +123,18 @@ def process(
 class _Run:
     """The stages behind the network, and what they gather."""
 
-    def __init__(self, recording: Recording, engine: Engine, path: Path, config: RunConfig, start_s: float) -> None:
+    def __init__(
+        self, recording: Recording, engines: EnginePool, path: Path, config: RunConfig, start_s: float
+    ) -> None:
         self.recording, self._config, self._start_s = recording, config, start_s
         self.figures: list[FrameFigures] = []
         self.least_certain = LeastCertain()
         self.problems: Counter[str] = Counter()
         self.interrupted = False
-        self._engine = engine
-        self._stored = StoredEngine(engine, engine.max_batch)
+        self._engines = engines
+        self._stored = StoredEngine(engines.spec, engines.info, engines.max_batch)
         self._pipeline = Pipeline(config.pipeline, self._stored)
-        self._labels = engine.spec.labels
+        self._labels = engines.spec.labels
         self._messages = OutputMessages(
             self._labels, config.pipeline.grid, config.vehicle_frame, config.odom_frame, geometry=config.geometry
         )
@@ -138,7 +147,7 @@ class _Run:
 
     def label_all(self, earlier: EarlierRun | None, stop: threading.Event, on_frames: Callable[[int], None]) -> None:
         """Run the network over all frames; the other stages follow behind."""
-        for batch in predict(self.recording, self._engine, earlier):
+        for batch in predict(self.recording, self._engines, earlier):
             self._write.put(batch)
             on_frames(len(batch))
             if stop.is_set():
@@ -173,10 +182,11 @@ class _Run:
         """Say how it went."""
         problems = list(self.recording.problems)
         problems += [f'{text} ({count} frames)' for text, count in self.problems.items()]
-        engine_s = sum(f.engine_ms for f in self.figures) / 1e3
         seconds = time.perf_counter() - self._start_s
         resumed = earlier.frames if earlier else 0
-        return RunSummary(folder.path, len(self.figures), seconds, engine_s, self.interrupted, resumed, problems)
+        return RunSummary(
+            folder.path, len(self.figures), seconds, self._engines.bare_ms, self.interrupted, resumed, problems
+        )
 
     def _take(self, batch: list[Predicted]) -> None:
         """Grid, overlay, messages and figures of one batch."""
@@ -230,7 +240,7 @@ def _pipeline_fields(p: Predicted) -> tuple[Any, ...]:
     return f.camera, f.stamp_ns, f.image, f.camera_model, f.vehicle_from_camera, f.odom_from_vehicle
 
 
-def describe(run: _Run, summary: RunSummary, settings: dict[str, Any], engine: Engine) -> dict[str, Any]:
+def describe(run: _Run, summary: RunSummary, settings: dict[str, Any], engines: EnginePool) -> dict[str, Any]:
     """Return what `run.json` holds and the report shows."""
     columns = {name: [getattr(f, name) for f in run.figures] for name in FrameFigures._fields}
     return {
@@ -241,11 +251,12 @@ def describe(run: _Run, summary: RunSummary, settings: dict[str, Any], engine: E
         'frames': summary.frames,
         'announced_frames': run.recording.frame_count,
         'seconds': summary.seconds,
-        'engine_seconds': summary.engine_s,
+        'bare_network_ms': summary.bare_ms,
+        'network_multiple': summary.network_multiple,
         'resumed_frames': summary.resumed,
         'problems': summary.problems,
-        'engine': engine.info._asdict(),
-        'classes': engine.spec.labels.to_dicts(),
+        'engine': engines.info._asdict(),
+        'classes': engines.spec.labels.to_dicts(),
         'settings': settings,
         'figures': columns,
     }

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from seg_perception.engine.base import Engine, EngineInfo, Prediction
+from seg_perception.engine.base import EngineInfo, Prediction
 from seg_perception.io.recording import RecordedFrame
 from seg_perception.model import ModelSpec
 
@@ -39,10 +39,8 @@ class Predicted(NamedTuple):
 class StoredEngine:
     """An engine that answers with given predictions; see `seg_perception.engine.base.Engine`."""
 
-    def __init__(self, engine: Engine, max_batch: int) -> None:
-        self.spec: ModelSpec = engine.spec
-        self.info: EngineInfo = engine.info
-        self.max_batch = max_batch
+    def __init__(self, spec: ModelSpec, info: EngineInfo, max_batch: int) -> None:
+        self.spec, self.info, self.max_batch = spec, info, max_batch
         self._input = np.zeros((max_batch, self.spec.input_height, self.spec.input_width, 3), np.uint8)
         self._batch: Sequence[Predicted] = ()
 

@@ -15,6 +15,7 @@ from seg_perception.grid import GridConfig
 from seg_perception.io.recording import open_recording
 from seg_perception.labels import DEFAULT_LABELS, LabelMap
 from seg_perception.offline.compare import compare_runs
+from seg_perception.offline.engine_pool import EnginePool
 from seg_perception.offline.run import RunConfig, process
 from seg_perception.offline.run_folder import RunFolder
 from seg_perception.offline.thresholds import Thresholds, read_thresholds
@@ -46,7 +47,7 @@ def made_run(write_bag, tmp_path):
     def make(name, engine, source=path):
         recording = open_recording(str(source))
         config = RunConfig(pipeline=PipelineConfig(GridConfig(resolution_m=0.5)), video=False)
-        summary = process(recording, engine, RunFolder(tmp_path, name), config, SETTINGS)
+        summary = process(recording, EnginePool([engine]), RunFolder(tmp_path, name), config, SETTINGS)
         recording.close()
         return summary.folder
 

@@ -18,6 +18,7 @@ from seg_perception.io import messages
 from seg_perception.io.bag_writer import BagWriter
 from seg_perception.io.recording import RecordingOptions, open_recording
 from seg_perception.labels import Role
+from seg_perception.offline.engine_pool import EnginePool
 from seg_perception.offline.run import RunConfig, process
 from seg_perception.offline.run_folder import RunFolder, read_run
 from seg_perception.pipeline import Frame, Pipeline, PipelineConfig
@@ -49,7 +50,13 @@ def run(path, out, engine=None, config=CONFIG, settings=SETTINGS, **options):
     recording = open_recording(str(path), RecordingOptions(all_topics=True))
     try:
         return process(
-            recording, engine, RunFolder(out, 'run'), config, settings, stop=getattr(engine, 'stop', None), **options
+            recording,
+            EnginePool([engine]),
+            RunFolder(out, 'run'),
+            config,
+            settings,
+            stop=getattr(engine, 'stop', None),
+            **options,
         )
     finally:
         recording.close()

@@ -33,6 +33,8 @@ LINE_RGB = (90, 220, 255)
 NEAREST_M = 0.1
 """Nothing closer to the camera is drawn."""
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+TICK_LABEL_PX = 44
+"""Room for the text of a tick."""
 
 
 def overlay(rgb: UInt8, labels: UInt8, label_map: LabelMap, alpha: float = 0.5) -> UInt8:
@@ -159,20 +161,24 @@ def _grid_colors() -> UInt8:
 
 
 def _draw_ticks(picture: UInt8, grid: OccupancyGrid, tick_m: float) -> None:
+    """Draw the lines; distances along x stand at the left edge, along y at the top, where neither covers the other."""
     height, width = picture.shape[:2]
     rows_y, columns_x = grid.cells.shape
     for axis, origin, cells in ((0, grid.origin_x_m, columns_x), (1, grid.origin_y_m, rows_y)):
-        for step in range(math.ceil(origin / tick_m), math.floor((origin + cells * grid.resolution_m) / tick_m) + 1):
-            point = np.zeros((1, 2))
-            point[0, axis] = step * tick_m
-            column, row = (round(float(v)) for v in grid_pixels(grid, point, height)[0])
-            start, end, text = (
-                ((0, row), (width - 1, row), (4, row - 4))
-                if axis == 0
-                else ((column, 0), (column, height - 1), (column + 4, height - 6))
-            )
-            _faint_line(picture, start, end)
-            cv2.putText(picture, f'{step * tick_m:g} m', text, FONT, 0.4, TICK_RGB, 1, cv2.LINE_AA)
+        end = origin + cells * grid.resolution_m
+        ticks_m = np.arange(math.ceil(origin / tick_m), math.floor(end / tick_m) + 1) * tick_m
+        points = np.zeros((len(ticks_m), 2))
+        points[:, axis] = ticks_m
+        for tick, (x, y) in zip(ticks_m, grid_pixels(grid, points, height), strict=True):
+            column, row = round(float(x)), round(float(y))
+            if axis == 0:
+                _faint_line(picture, (0, row), (width - 1, row))
+                place, room = (4, row - 4), row > 16
+            else:
+                _faint_line(picture, (column, 0), (column, height - 1))
+                place, room = (column + 4, 12), TICK_LABEL_PX < column < width - TICK_LABEL_PX
+            if room:
+                cv2.putText(picture, f'{tick:g} m', place, FONT, 0.4, TICK_RGB, 1, cv2.LINE_AA)
 
 
 def _faint_line(picture: UInt8, start: tuple[int, int], end: tuple[int, int]) -> None:

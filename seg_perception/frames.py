@@ -140,7 +140,7 @@ def _halved(pixels: UInt8, size: tuple[int, int]) -> UInt8:
     A twentieth of the time of averaging down to the final size at once, for a mean difference of half a grey level.
     """
     while pixels.shape[1] > 2 * size[0] or pixels.shape[0] > 2 * size[1]:
-        height, width = (n // 2 if n > 2 * least else n for n, least in zip(pixels.shape, size[::-1], strict=False))
+        height, width = (n // 2 if n >= 2 * least else n for n, least in zip(pixels.shape, size[::-1], strict=False))
         pixels = np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
     return pixels
 

@@ -34,7 +34,9 @@ Examples:
 @click.option('--out', type=click.Path(path_type=Path), default=Path('out/process'), show_default=True, help='Folder.')
 @click.option('--model', type=click.Path(path_type=Path), help='ONNX model; the shipped fast one by default.')
 @click.option('--backend', type=click.Choice(BACKENDS), default='auto', show_default=True, help='What runs the model.')
-@click.option('--threads', type=click.IntRange(0), default=0, help='CPU threads of the engine [default: one per core].')
+@click.option(
+    '--threads', type=click.IntRange(0), default=0, help='CPU threads of the network [default: one per core].'
+)
 @click.option('--geometry', is_flag=True, help='Find lane lines too; write points and markers.')
 @click.option('--video/--no-video', default=True, show_default=True, help='Write the video of overlay and grid.')
 @click.option('--jobs', type=click.IntRange(1, 64), default=1, show_default=True, help='Recordings at the same time.')

@@ -44,7 +44,7 @@ def new(msgtype: str, *values: Any) -> Any:
 
 def deserialize(data: bytes, msgtype: str) -> Any:
     """Decode CDR; arrays are views of `data`."""
-    return typestore().deserialize_cdr(data, msgtype)
+    return typestore().deserialize_cdr(memoryview(data), msgtype)  # of bytes it would copy
 
 
 def pack(topic: str, msgtype: str, stamp_ns: int, message: Any) -> TimedMessage:

@@ -42,6 +42,7 @@ def write_report(folder: Path, run: Mapping[str, Any], pictures: Sequence[Pictur
         tiles=_tiles(run),
         problems=run['problems'],
         video=_video(folder / VIDEO),
+        with_grid=any(known is not None for known in run['figures']['grid_known']),
         charts=_charts(run),
         pictures=[_figure(p, first_ns) for p in pictures],
         settings=[*_flat(run['settings']), *_flat({'engine': run['engine']})],
@@ -154,8 +155,11 @@ def _jpeg(rgb: npt.NDArray[np.uint8]) -> str:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = '') -> list[tuple[str, Any]]:
-    """Flatten nested settings to dotted names."""
+    """Flatten nested settings to dotted names; what is not set is left out."""
     found: list[tuple[str, Any]] = []
     for name, value in values.items():
-        found += _flat(value, f'{prefix}{name}.') if isinstance(value, Mapping) else [(f'{prefix}{name}', value)]
+        if isinstance(value, Mapping):
+            found += _flat(value, f'{prefix}{name}.')
+        elif value not in (None, '', (), []):
+            found.append((f'{prefix}{name}', value))
     return found

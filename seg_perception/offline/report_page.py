@@ -6,7 +6,7 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--fg); background: var(--bg); max-width: 1180px; margin: 2em auto; padding: 0 1em; }
 h1 { font-size: 1.5em; margin-bottom: 0 } h2 { font-size: 1.1em; margin: 2em 0 .4em }
 p.sub { color: var(--soft); margin-top: .2em } .warn { color: var(--warn) }
-video { width: 100%; background: #000 }
+video { display: block; min-width: 60%; max-width: 100%; background: #000 }
 .tiles { display: flex; flex-wrap: wrap; gap: .6em 2.2em; margin: 1em 0 } .tiles div { min-width: 6em }
 .tiles b { display: block; font-size: 1.45em; font-weight: 600 } .tiles span { color: var(--soft); font-size: .9em }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(480px, 1fr)); gap: 0 2em }
@@ -34,7 +34,7 @@ REPORT = (
 {% if problems %}<h2>What could not be used</h2><ul class="warn">{% for p in problems %}<li>{{ p }}</li>{% endfor %}</ul>{% endif %}
 {% if video %}<h2>Labels and drivable area</h2>
 <video controls muted loop autoplay playsinline src="{{ video | safe }}"></video>
-<p class="sub">Camera with the labels' colours; beside it the grid, forward is up: green free, red occupied, grey unknown.</p>{% endif %}
+<p class="sub">Camera with the labels' colours{% if with_grid %}; beside it the grid, forward is up: green free, red occupied, grey unknown{% endif %}.</p>{% endif %}
 <div class="charts">{% for name, chart in charts %}<div><h2>{{ name }}</h2>{{ chart | safe }}</div>{% endfor %}</div>
 {% if pictures %}<h2>Least certain frames</h2>
 <div class="frames">{% for p in pictures %}<figure><img src="{{ p.overlay | safe }}" alt=""> <img src="{{ p.heat | safe }}" alt="">

@@ -1,4 +1,4 @@
-"""The video of a run: every camera with its overlay, and the grid beside them."""
+"""The video of a run: every camera with its overlay, and the grid beside them when there is one from the start."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class RunVideo:
         self._writer: VideoWriter | None = None
         self._latest: dict[str, UInt8] = {}
         self._first_ns: int | None = None
+        self._with_grid = False
 
     def write(
         self, seen: list[tuple[CameraResult, UInt8]], grid: OccupancyGrid | None, lanes: Lanes | None = None
@@ -42,8 +43,11 @@ class RunVideo:
             self._latest[result.camera] = overlay
         newest, height = seen[-1][0], seen[0][1].shape[0]
         blank = np.zeros_like(seen[0][1])
-        panel = _grid_panel(grid, lanes, newest, height)
-        picture = np.hstack([*(self._latest.get(c, blank) for c in self._cameras), panel])
+        pictures = [self._latest.get(c, blank) for c in self._cameras]
+        self._with_grid = grid is not None if self._writer is None else self._with_grid
+        if self._with_grid:
+            pictures.append(_grid_panel(grid, lanes, newest, height))
+        picture = np.hstack(pictures)
         self._first_ns = newest.stamp_ns if self._first_ns is None else self._first_ns
         seconds = (newest.stamp_ns - self._first_ns) / 1e9
         cv2.putText(picture, f'{seconds:.1f} s', (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, TEXT_RGB, 1, cv2.LINE_AA)

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import pytest
+from mcap.reader import make_reader
 
 from seg_perception.camera import CameraModel, Pose
+from seg_perception.engine.base import Engine, Prediction
+from seg_perception.engine.fake import FakeEngine
+from seg_perception.errors import EngineError
 from seg_perception.frames import Image, from_array
+from seg_perception.grid import GridConfig
 from seg_perception.io import messages
 from seg_perception.io.bag_writer import BagWriter
-from seg_perception.io.recording import TimedMessage
+from seg_perception.io.recording import RecordingOptions, TimedMessage, open_recording
 from seg_perception.labels import DEFAULT_LABELS
+from seg_perception.offline.engine_pool import EnginePool
+from seg_perception.offline.run import RunConfig, RunSummary, process
+from seg_perception.offline.run_folder import RunFolder
+from seg_perception.pipeline import PipelineConfig
 
 WIDTH, HEIGHT = 96, 64
 PERIOD_NS = 100_000_000
@@ -24,6 +34,8 @@ START_NS = 1_700_000_000_000_000_000
 CAMERA = CameraModel(WIDTH, HEIGHT, 80.0, 80.0, 47.5, 31.5, 'plumb_bob', (0.0,) * 5)
 MOUNTED = Pose.mounted(1.0, 0.0, 1.4, 0.0, 0.1, 0.0)
 FRAME_ID = 'front_optical'
+RUN_CONFIG = RunConfig(pipeline=PipelineConfig(GridConfig(resolution_m=0.5)))
+SETTINGS = {'version': 'x', 'model': {'name': 'fake', 'precision': 'fp32', 'sha256': 'abc'}}
 
 
 def picture(i: int) -> np.ndarray:
@@ -159,3 +171,61 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp('model') / 'by_colour.onnx'
     onnx.save(built, path)
     return path
+
+
+class CountingEngine(FakeEngine):
+    """Counts its runs; stops or fails after some."""
+
+    def __init__(self, stop_after: int = 0, fail_after: int = 0) -> None:
+        super().__init__()
+        self.runs = 0
+        self.stop = threading.Event()
+        self._stop_after, self._fail_after = stop_after, fail_after
+
+    def infer(self, n: int) -> Prediction:
+        self.runs += 1
+        if self.runs == self._stop_after:
+            self.stop.set()
+        if self._fail_after and self.runs > self._fail_after:
+            raise EngineError('the device is gone')
+        return super().infer(n)
+
+
+@pytest.fixture(scope='session')
+def counting_engine() -> type[CountingEngine]:
+    """An engine that counts its runs, and stops or fails after some."""
+    return CountingEngine
+
+
+@pytest.fixture(scope='session')
+def process_run() -> Callable[..., RunSummary]:
+    """process_run(path, out, engine, config, settings, **options): a recording into out/run, on a coarse grid."""
+
+    def run(
+        path: Path,
+        out: Path,
+        *engines: Engine,
+        config: RunConfig = RUN_CONFIG,
+        settings: Any = SETTINGS,
+        **options: Any,
+    ) -> RunSummary:
+        pool = EnginePool(engines or [CountingEngine()])
+        stop = getattr(engines[0], 'stop', None) if engines else None
+        recording = open_recording(str(path), RecordingOptions(all_topics=True))
+        try:
+            return process(recording, pool, RunFolder(out, 'run'), config, settings, stop=stop, **options)
+        finally:
+            recording.close()
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def read_back() -> Callable[[Path], list[tuple[str, str, int, bytes]]]:
+    """read_back(folder): every message of the output bag by the mcap library: (topic, type, log time, bytes)."""
+
+    def read(folder: Path) -> list[tuple[str, str, int, bytes]]:
+        with (folder / 'bag' / 'bag.mcap').open('rb') as file:
+            return [(c.topic, s.name, m.log_time, m.data) for s, c, m in make_reader(file).iter_messages() if s]
+
+    return read

@@ -107,3 +107,12 @@ def test_lane_lines_are_drawn_into_the_grid():
     assert (picture[150, 69:71] == draw.EGO_RGB).all(axis=1).any()
     draw.grid_lane_lines(picture, grid, lanes_at(3.0), Pose((0.0, -6.0, 0.0)))
     assert (picture[150, 129:131] == draw.EGO_RGB).all(axis=1).any()
+
+
+def test_the_distances_of_the_grid_do_not_cover_each_other():
+    grid = Grid(np.zeros((40, 40), np.int8), 1.0, 0.0, -20.0, 'odom')
+    bright = (draw.grid_picture(grid, height_px=400) > 200).all(axis=2)
+    along_x, along_y = bright[:, :44], bright[:14, 44:]
+    assert [along_x[row - 14 : row].any() for row in (400, 300, 200, 100)] == [True] * 4
+    assert [along_y[:, column - 44 : column - 4].any() for column in (100, 200, 300)] == [True] * 3
+    assert not bright[14:, 44:].any()

@@ -63,6 +63,15 @@ def test_every_encoding_gives_the_right_colour_with_and_without_row_padding(enco
     assert np.abs(out[2:-2, 3:-3].astype(int) - expected).max() <= 2
 
 
+def test_halving_mixes_every_pixel():
+    stripes = np.zeros((60, 96, 3), np.uint8)
+    stripes[:, ::2] = 200
+    for height in (20, 30, 45):  # one side halved, or both
+        out = np.empty((height, 48, 3), np.uint8)
+        frames.to_network(frames.from_array(stripes, 'rgb8'), out)
+        assert np.abs(out.astype(int) - 100).max() <= 1
+
+
 def test_red_left_and_blue_right_stay_there() -> None:
     pixels = np.zeros((40, 60, 3), np.uint8)
     pixels[:, :30, 2] = 255

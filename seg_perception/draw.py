@@ -30,6 +30,7 @@ TICK_RGB = (225, 225, 225)
 VEHICLE_RGB = (30, 90, 220)
 EGO_RGB = (255, 215, 25)
 LINE_RGB = (90, 220, 255)
+DRAW_STEP_M = 0.5
 NEAREST_M = 0.1
 """Nothing closer to the camera is drawn."""
 FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -37,7 +38,7 @@ TICK_LABEL_PX = 44
 """Room for the text of a tick."""
 
 
-def overlay(rgb: UInt8, labels: UInt8, label_map: LabelMap, alpha: float = 0.5) -> UInt8:
+def overlay(rgb: UInt8, labels: UInt8, label_map: LabelMap, alpha: float = 0.5, out: UInt8 | None = None) -> UInt8:
     """Tint a camera image with the colours of its labels.
 
     Classes of role `other` that are not ground, and void, are left as the camera saw them, so that what matters to
@@ -47,9 +48,10 @@ def overlay(rgb: UInt8, labels: UInt8, label_map: LabelMap, alpha: float = 0.5) 
         rgb: uint8 [H, W, 3], any size; not changed.
         labels: uint8 [h, w] class ids of the same view, any size.
         alpha: weight of the class colour, 0 to 1.
+        out: uint8 [H, W, 3] memory for the picture; a new array when None.
 
     Returns:
-        uint8 [H, W, 3], a new array.
+        uint8 [H, W, 3], `out` if given.
 
     Raises:
         ConfigError: `alpha` is out of range.
@@ -61,9 +63,9 @@ def overlay(rgb: UInt8, labels: UInt8, label_map: LabelMap, alpha: float = 0.5) 
         raise FrameError(f'overlay needs a uint8 [H, W, 3] image; got {rgb.dtype} {list(rgb.shape)}')
     scaled = labels_to_size(labels, rgb.shape[1], rgb.shape[0])
     palette, plain = _overlay_tables(label_map)
-    picture = cv2.addWeighted(rgb, 1.0 - alpha, cv2.applyColorMap(scaled, palette), alpha, 0.0)
-    cv2.copyTo(rgb, cv2.LUT(scaled, plain), picture)
-    return np.asarray(picture, np.uint8)
+    picture = cv2.applyColorMap(scaled, palette, dst=out)
+    cv2.addWeighted(rgb, 1.0 - alpha, picture, alpha, 0.0, dst=picture)
+    return np.asarray(cv2.copyTo(rgb, cv2.LUT(scaled, plain), picture), np.uint8)
 
 
 @lru_cache(maxsize=8)
@@ -82,13 +84,18 @@ def lane_lines(picture: UInt8, lanes: Lanes, camera: CameraModel, pose: Pose) ->
         camera: intrinsics of the same view at any size.
         pose: optical frame in a vehicle frame whose z = 0 is the ground.
     """
-    sized = camera.resized(picture.shape[1], picture.shape[0])
-    for line in lanes.lines:
-        points = line.points_m(0.5)
-        in_camera = pose.inverse().transform(np.column_stack([points, np.zeros(len(points))]))
-        pixels, valid = sized.project(in_camera[in_camera[:, 2] > NEAREST_M])
-        polyline = np.clip(pixels[valid].round(), -32000, 32000).astype(np.int32)
+    if not lanes.lines:
+        return
+    lines = [line.points_m(DRAW_STEP_M) for line in lanes.lines]
+    on_ground = np.pad(np.concatenate(lines), ((0, 0), (0, 1)))
+    in_camera = pose.inverse().transform(on_ground)
+    pixels, valid = camera.resized(picture.shape[1], picture.shape[0]).project(in_camera)
+    valid &= in_camera[:, 2] > NEAREST_M
+    pixels = np.clip(pixels.round(), -32000, 32000).astype(np.int32)
+    ends = np.cumsum([len(points) for points in lines])
+    for line, start, end in zip(lanes.lines, [0, *ends], ends, strict=False):
         color = EGO_RGB if line is lanes.ego_left or line is lanes.ego_right else LINE_RGB
+        polyline = pixels[start:end][valid[start:end]]
         cv2.polylines(picture, [polyline], False, color, max(1, picture.shape[0] // 240), cv2.LINE_AA)
 
 

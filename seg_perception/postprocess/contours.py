@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -13,7 +15,7 @@ import numpy.typing as npt
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.errors import ConfigError
 from seg_perception.labels import LabelMap, Role
-from seg_perception.postprocess.ground import ground_points, ground_table
+from seg_perception.postprocess.ground import ground_points, ground_rows, ground_table
 from seg_perception.postprocess.masks import role_mask
 
 UInt8 = npt.NDArray[np.uint8]
@@ -21,6 +23,9 @@ Float64 = npt.NDArray[np.float64]
 
 CLEARANCE_M = 0.4
 """Height under a vehicle's body: what the camera sees there lies behind the wheels, not where the vehicle stands."""
+
+UPRIGHT_M = 2.0
+"""Of what stands at the end of the range this much is looked at, from the ground up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +83,7 @@ def drivable_outlines(
         mask: uint8 [h, w], non-zero where drivable.
     """
     if camera is not None and pose is not None:
-        table = ground_table(camera, pose)
-        mask = cv2.copyTo(mask, (table.distance_m <= config.max_range_m).astype(np.uint8))
+        mask = cv2.copyTo(mask, _within(camera, pose, config.max_range_m))
     rings, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     if hierarchy is None:
         return ()
@@ -97,6 +101,12 @@ def drivable_outlines(
             metres = [ground_points(camera, pose, s) for s in shapes]
             outlines.append(Outline(shapes[0], tuple(shapes[1:]), metres[0], tuple(metres[1:])))
     return tuple(outlines)
+
+
+@lru_cache(maxsize=8)
+def _within(camera: CameraModel, pose: Pose, max_range_m: float) -> UInt8:
+    """Return uint8 [h, w]: 1 where ground within `max_range_m` is seen; shared, not to be changed."""
+    return np.asarray(ground_table(camera, pose).distance_m <= max_range_m, np.uint8)
 
 
 def _simplify(ring: npt.NDArray[np.int32], epsilon_px: float) -> Float64:
@@ -117,27 +127,53 @@ def obstacle_footprints(
         camera: intrinsics at the size of `labels`.
         pose: optical frame in the vehicle.
     """
-    obstacle = role_mask(labels, label_map, Role.OBSTACLE)
-    _, index, stats, _ = cv2.connectedComponentsWithStats(obstacle, connectivity=8, ltype=cv2.CV_32S)
+    rows = ground_rows(camera, pose, config.max_range_m)
+    top = max(0, rows.start - math.ceil(UPRIGHT_M * camera.fy / config.max_range_m))
+    seen = labels[top : rows.stop]
+    mask = role_mask(seen, label_map, Role.OBSTACLE)
+    _, index, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)
     large = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= config.min_area_px) + 1
     bottom = stats[large, cv2.CC_STAT_TOP] + stats[large, cv2.CC_STAT_HEIGHT]
-    footprints: list[Footprint] = []
-    for component in large[np.argsort(-bottom, kind='stable')][: config.max_outlines]:
-        left, top, width, height, _ = stats[component]
-        box = np.s_[top : top + height, left : left + width]
-        inside = index[box] == component
-        classes = labels[box][inside]
-        lowest = height - 1 - inside[::-1].argmax(axis=0)
-        pixels = np.column_stack([left + np.arange(width), top + lowest]).astype(np.float64)
-        class_id = int(np.bincount(classes).argmax())
-        footprints += _component_footprints(pixels, class_id, config, camera, pose)
-    return tuple(footprints)
+    chosen = large[np.argsort(-bottom, kind='stable')][: config.max_outlines]
+    if len(chosen) == 0:
+        return ()
+    rank = np.full(len(stats), -1)
+    rank[chosen] = np.arange(len(chosen))
+    lowest = _lowest_rows(mask, index, rank)
+    component, column = np.nonzero(lowest >= 0)
+    row = lowest[component, column]
+    # Most of a quarter of the rows; the contact itself counts too, so that nothing is without a vote.
+    voters = rank[np.concatenate([index[::4].ravel(), index[row, column]])]
+    classes = np.concatenate([seen[::4].ravel(), seen[row, column]])
+    votes = np.bincount(voters[voters >= 0] * 256 + classes[voters >= 0], minlength=256 * len(chosen))
+    class_ids = votes.reshape(-1, 256).argmax(axis=1)
+    pixels = np.column_stack([column, row + top]).astype(np.float64)
+    return tuple(_footprints(pixels, component, class_ids, config, camera, pose))
 
 
-def _component_footprints(
-    pixels: Float64, class_id: int, config: ContourConfig, camera: CameraModel, pose: Pose
-) -> list[Footprint]:
-    """Split one component's lowest pixels [N, 2] by range and keep the lower hull of each piece."""
+def _lowest_rows(mask: UInt8, index: npt.NDArray[np.int32], rank: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Return [components, w]: the lowest row of each ranked component in each column, -1 where it has none."""
+    width = mask.shape[1]
+    inside = mask.view(np.bool_)
+    edge = inside.copy()
+    edge[:-1] &= ~inside[1:]
+    row, column = np.divmod(np.flatnonzero(edge), width)
+    component = rank[index[row, column]]
+    kept = component >= 0
+    lowest = np.full((int(rank.max()) + 1, width), -1)
+    lowest[component[kept], column[kept]] = row[kept]  # rows come in order: the lowest is the last to be written
+    return lowest
+
+
+def _footprints(
+    pixels: Float64,
+    component: npt.NDArray[np.intp],
+    class_ids: npt.NDArray[np.intp],
+    config: ContourConfig,
+    camera: CameraModel,
+    pose: Pose,
+) -> Iterator[Footprint]:
+    """Split lowest pixels [N, 2], sorted by component and column, by range; keep the lower hull of each piece."""
     points = ground_points(camera, pose, pixels + np.array([0.0, 0.5]))
     distance = np.hypot(points[:, 0] - pose.translation_m[0], points[:, 1] - pose.translation_m[1])
     reach = np.nan_to_num(distance, nan=np.inf)
@@ -145,16 +181,16 @@ def _component_footprints(
     under_body = height / (height - CLEARANCE_M) if height > 2 * CLEARANCE_M else 2.0
     with np.errstate(invalid='ignore'):
         ratio = reach[1:] / reach[:-1]
-    cuts = np.flatnonzero(~((ratio < 1.1 * under_body) & (ratio > 1 / (1.1 * under_body)))) + 1
-    result = []
-    for part in np.split(np.arange(len(pixels)), cuts):
-        part = part[reach[part] <= config.max_range_m]  # before the hull, which may keep the far ends only
+    near = (ratio < 1.1 * under_body) & (ratio > 1 / (1.1 * under_body))
+    cuts = np.flatnonzero(~near | (component[1:] != component[:-1])) + 1
+    usable = reach <= config.max_range_m  # asked before the hull, which may keep the far ends only
+    for first, last in zip([0, *cuts], [*cuts, len(pixels)], strict=True):
+        part = first + np.flatnonzero(usable[first:last])
         if len(part) < 2:
             continue
         corners = part[_lower_hull(pixels[part])]
-        seen = bool(pixels[corners, 1].max() < camera.height - 1)
-        result.append(Footprint(class_id, points[corners], seen))
-    return result
+        contact_seen = bool(pixels[corners, 1].max() < camera.height - 1)
+        yield Footprint(int(class_ids[component[first]]), points[corners], contact_seen)
 
 
 def _lower_hull(pixels: Float64) -> npt.NDArray[np.intp]:

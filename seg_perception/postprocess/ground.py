@@ -56,9 +56,11 @@ def ground_points(camera: CameraModel, pose: Pose, pixels: npt.ArrayLike) -> Flo
     column = np.clip(np.floor(points[:, 0]).astype(np.intp), 0, camera.width - 2)
     row = np.clip(np.floor(points[:, 1]).astype(np.intp), 0, camera.height - 2)
     a, b = (points[:, 0] - column)[:, None], (points[:, 1] - row)[:, None]
-    upper = table[row, column] * (1 - a) + table[row, column + 1] * a
-    lower = table[row + 1, column] * (1 - a) + table[row + 1, column + 1] * a
-    return _intersect(upper * (1 - b) + lower * b, pose)
+    directions = table[row, column] * (1 - a) + table[row, column + 1] * a
+    if b.any():
+        lower = table[row + 1, column] * (1 - a) + table[row + 1, column + 1] * a
+        directions = directions * (1 - b) + lower * b
+    return _intersect(directions, pose)
 
 
 @lru_cache(maxsize=8)
@@ -71,6 +73,13 @@ def ground_table(camera: CameraModel, pose: Pose) -> GroundTable:
     area = np.nan_to_num(np.abs(down[..., 0] * right[..., 1] - down[..., 1] * right[..., 0]))
     x, y, distance, area = (v.astype(np.float32) for v in (xy[..., 0], xy[..., 1], distance, area))
     return GroundTable(x, y, distance, area)
+
+
+@lru_cache(maxsize=8)
+def ground_rows(camera: CameraModel, pose: Pose, max_range_m: float) -> slice:
+    """Return the image rows in which ground within `max_range_m` is seen; an empty slice when there are none."""
+    rows = np.flatnonzero((ground_table(camera, pose).distance_m <= max_range_m).any(axis=1))
+    return slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
 
 
 def above_ground(pose: Pose, ground_z_m: float) -> Pose:

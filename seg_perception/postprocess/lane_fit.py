@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.postprocess.lane_points import MarkingPoints
-from seg_perception.postprocess.lane_solve import Fit, fit_all, solve, weights_of
-from seg_perception.postprocess.lane_types import ORDER, LaneConfig, LaneLine
+from seg_perception.postprocess.lane_solve import Design, Fit, fit_all, solve, weights_of
+from seg_perception.postprocess.lane_types import ORDER, LaneConfig, LaneLine, polynomial
 
 Float64 = npt.NDArray[np.float64]
 
@@ -30,6 +30,8 @@ MIN_EXPLAINED = 0.15
 """Least share of all paint that belongs to the lines found; less is noise or a junction full of arrows."""
 MIN_PAINTED_SHARE = 0.12
 MAX_SIGMA_M = 0.4
+FIFTHS = np.linspace(0.0, 1.0, 5, dtype=np.float64)
+"""Where two lines are compared, as shares of the range in which both are seen."""
 
 
 def find_lines(points: MarkingPoints, config: LaneConfig) -> list[LaneLine]:
@@ -45,8 +47,9 @@ def find_lines(points: MarkingPoints, config: LaneConfig) -> list[LaneLine]:
         return []
     start = np.zeros((len(offsets), ORDER + 1))
     start[:, 0], start[:, 1], start[:, 2] = offsets, theta, kappa / 2
-    fit = fit_all(points, start)
-    judged = [_judge(points, fit, i, config) for i in range(len(offsets))]
+    design = Design.of(points)
+    fit = fit_all(points, design, start)
+    judged = [_judge(points, design, fit, i, config) for i in range(len(offsets))]
     lines = _supported([line for line in judged if line is not None], config)
     if sum(line.painted_m for line in lines) < MIN_EXPLAINED * (points.length_m.sum() + points.clutter_m):
         return []
@@ -94,8 +97,11 @@ def _resample(points: MarkingPoints, chosen: npt.NDArray[np.bool_]) -> tuple[Flo
 def _histograms(x: Float64, y: Float64, shapes: Float64) -> Float64:
     """Count lateral positions of the sheared points: float [len(shapes), bins]; the end bins hold nothing."""
     bins = 128
-    lateral = y - shapes[:, :1] * x - shapes[:, 1:] / 2 * (x * x)
-    index = np.clip(lateral / BIN_M + bins / 2, 0, bins - 1).astype(np.intp)
+    # Positions in bins, as one product: y / bin + half the bins - slope x / bin - curvature x^2 / 2 / bin.
+    shears = np.hstack([shapes, np.ones((len(shapes), 1))]) / BIN_M
+    lateral = shears @ np.stack([-x, -x * x / 2, y + BIN_M * bins / 2])
+    np.clip(lateral, 0, bins - 1, out=lateral)
+    index = lateral.astype(np.intp)
     index += np.arange(len(shapes))[:, None] * bins
     counts = np.bincount(index.ravel(), minlength=len(shapes) * bins).reshape(-1, bins)
     counts[:, [0, -1]] = 0
@@ -119,7 +125,7 @@ def _piles(points: MarkingPoints, theta: float, kappa: float, config: LaneConfig
     return np.array(found)
 
 
-def _judge(points: MarkingPoints, fit: Fit, i: int, config: LaneConfig) -> LaneLine | None:
+def _judge(points: MarkingPoints, design: Design, fit: Fit, i: int, config: LaneConfig) -> LaneLine | None:
     """Cut a line where its paint ends, fit it for the last time, and drop it unless it looks like a painted line."""
     own = np.flatnonzero(fit.owner == i)
     own = own[np.argsort(points.x_m[own])]
@@ -134,7 +140,8 @@ def _judge(points: MarkingPoints, fit: Fit, i: int, config: LaneConfig) -> LaneL
         return None
     if _purity(points, fit.coefficients[i], start, end) < MIN_PURITY:
         return None
-    coefficients, covariance = (v[0] for v in solve(mine, weights_of(mine)[None] / fit.spread[i], fit.prior))
+    own_design = Design(design.squares[own], design.right[own])
+    coefficients, covariance = (v[0] for v in solve(own_design, weights_of(mine)[None] / fit.spread[i], fit.prior))
     line = LaneLine(0, coefficients, covariance, start, end, painted)
     return line if line.sigma_m([start, end]).max() <= MAX_SIGMA_M else None
 
@@ -149,7 +156,7 @@ def _supported(lines: list[LaneLine], config: LaneConfig) -> list[LaneLine]:
 
     def beside(line: LaneLine) -> bool:
         x = (line.x_start_m + line.x_end_m) / 2
-        gaps = [abs(float(line.y_m(x) - other.y_m(x))) for other in long]
+        gaps = [abs(line.at_m(x) - other.at_m(x)) for other in long]
         return bool(gaps) and config.min_lane_m <= min(gaps) <= config.max_lane_m
 
     return long + [s for s in short if beside(s)]
@@ -168,7 +175,7 @@ def _longest_chain(x: Float64, length: Float64, max_gap_m: float) -> slice:
 def _purity(points: MarkingPoints, coefficients: Float64, start: float, end: float) -> float:
     """Return the share of paint within a metre of the line that is on it; low in noise, zebras, letters and hatching."""
     along = (points.x_m >= start) & (points.x_m <= end)
-    distance = np.abs(points.y_m - np.polynomial.polynomial.polyval(points.x_m, coefficients))
+    distance = np.abs(points.y_m - polynomial(coefficients, points.x_m))
     on = along & (distance < 0.2 + 0.006 * np.abs(points.x_m))
     beside = along & (distance > 0.45) & (distance < 1.1)
     line, rest = points.length_m[on].sum(), points.length_m[beside].sum()
@@ -181,7 +188,7 @@ def _distinct(lines: list[LaneLine], config: LaneConfig) -> list[LaneLine]:
     for line in sorted(lines, key=lambda line: -line.painted_m):
         for other in kept:
             low, high = max(line.x_start_m, other.x_start_m), min(line.x_end_m, other.x_end_m)
-            x = np.linspace(low, max(low, high), 5)
+            x = low + max(0.0, high - low) * FIFTHS
             if np.abs(line.y_m(x) - other.y_m(x)).mean() < config.min_separation_m:
                 break
         else:

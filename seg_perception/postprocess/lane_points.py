@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.labels import LabelMap, Role
-from seg_perception.postprocess.ground import ground_points
+from seg_perception.postprocess.ground import ground_points, ground_rows
 from seg_perception.postprocess.lane_types import LaneConfig
 from seg_perception.postprocess.masks import role_mask
 
@@ -63,10 +63,14 @@ def marking_points(
         camera: intrinsics at the size of `labels`.
         pose: optical frame in the vehicle.
     """
-    mask = role_mask(labels, label_map, Role.LANE)
+    rows = ground_rows(camera, pose, config.max_range_m)
+    if rows.start == rows.stop:
+        return MarkingPoints(*np.zeros((4, 0)), 0.0)
+    mask = role_mask(labels[rows], label_map, Role.LANE)
     if config.min_confidence > 0:
-        mask = cv2.bitwise_and(mask, cv2.compare(confidence, config.min_confidence * 255, cv2.CMP_GE))
-    row, start, end = _runs(np.asarray(mask, np.uint8))
+        cv2.bitwise_and(mask, cv2.compare(confidence[rows], config.min_confidence * 255, cv2.CMP_GE), dst=mask)
+    row, start, end = _runs(mask)
+    row += rows.start
     edges = np.concatenate([np.column_stack([start - 0.5, row]), np.column_stack([end - 0.5, row])])
     left, right = np.split(ground_points(camera, pose, edges), 2)
     middle = (left + right) / 2

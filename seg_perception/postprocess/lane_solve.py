@@ -49,22 +49,46 @@ class Fit(NamedTuple):
     """Shape that the lines share."""
 
 
-def fit_all(points: MarkingPoints, start: Float64) -> Fit:
+class Design(NamedTuple):
+    """What the normal equations are summed from, x in units of SCALE_M; made once for all fits to the same points."""
+
+    squares: Float64
+    """[N, 16] outer products of the powers of x, flattened."""
+    right: Float64
+    """[N, 4] powers of x times y."""
+
+    @classmethod
+    def of(cls, points: MarkingPoints) -> Design:
+        """Build from [N] points."""
+        powers = np.vander(points.x_m / SCALE_M, ORDER + 1, increasing=True)
+        squares = (powers[:, :, None] * powers[:, None, :]).reshape(len(powers), -1)
+        return cls(squares, powers * points.y_m[:, None])
+
+    def normal_equations(self, weights: Float64) -> tuple[Float64, Float64]:
+        """Return the information [L, 4, 4] and the right-hand side [L, 4] for weights [L, N]."""
+        return (weights @ self.squares).reshape(-1, ORDER + 1, ORDER + 1), weights @ self.right
+
+
+def fit_all(points: MarkingPoints, design: Design, start: Float64) -> Fit:
     """Fit lines that start at `start` [L, 4]; each point counts for the nearest one."""
     coefficients, prior = start, ROAD
-    basis = np.vander(points.x_m, ORDER + 1, increasing=True)
+    basis = np.vander(points.x_m, ORDER + 1, increasing=True).T
+    reach = np.abs(points.x_m)
+    independent = np.minimum(1.0, points.length_m / CORRELATION_M)
+    certain = independent / points.sigma_m**2
     numbers = np.arange(len(start))[:, None]
     for i, (gate, gate_per_m) in enumerate(GATES_M):
-        residual = points.y_m - coefficients @ basis.T
+        residual = points.y_m - coefficients @ basis
         distance = np.abs(residual)
-        inside = distance.min(axis=0) <= gate + gate_per_m * np.abs(points.x_m)
-        owner = np.where(inside, distance.argmin(axis=0), -1)
-        weights = (owner == numbers) * weights_of(points)
-        spread = np.maximum(1.0, (weights * residual**2).sum(axis=1) / np.maximum(_count(owner, points, numbers), 1e-9))
+        owner = distance.argmin(axis=0)
+        owner[distance.min(axis=0) > gate + gate_per_m * reach] = -1
+        mine = owner == numbers
+        weights = mine * certain
+        spread = np.maximum(1.0, (weights * residual**2).sum(axis=1) / np.maximum(mine @ independent, 1e-9))
         weights /= spread[:, None]
         if i >= FREE_ROUNDS:
-            prior = _shared(points, weights)
-        coefficients = solve(points, weights, prior)[0]
+            prior = _shared(design, weights)
+        coefficients = solve(design, weights, prior)[0]
     return Fit(coefficients, owner, spread, prior)
 
 
@@ -73,29 +97,17 @@ def weights_of(points: MarkingPoints) -> Float64:
     return np.minimum(1.0, points.length_m / CORRELATION_M) / points.sigma_m**2
 
 
-def solve(points: MarkingPoints, weights: Float64, prior: Prior) -> tuple[Float64, Float64]:
+def solve(design: Design, weights: Float64, prior: Prior) -> tuple[Float64, Float64]:
     """Return coefficients [L, 4] and covariances [L, 4, 4] for weights [L, N]."""
-    information, right = _normal_equations(points, weights)
+    information, right = design.normal_equations(weights)
     covariance = np.linalg.inv(information + np.diag(1 / prior.sigma**2))
-    solution = np.einsum('lij,lj->li', covariance, right + prior.mean / prior.sigma**2)
+    solution = (covariance @ (right + prior.mean / prior.sigma**2)[:, :, None])[:, :, 0]
     return solution * _UNSCALE, covariance * _UNSCALE[:, None] * _UNSCALE
 
 
-def _count(owner: npt.NDArray[np.intp], points: MarkingPoints, numbers: npt.NDArray[np.intp]) -> Float64:
-    """Number of independent points of each line."""
-    return np.asarray(((owner == numbers) * np.minimum(1.0, points.length_m / CORRELATION_M)).sum(axis=1))
-
-
-def _normal_equations(points: MarkingPoints, weights: Float64) -> tuple[Float64, Float64]:
-    scaled = np.vander(points.x_m / SCALE_M, ORDER + 1, increasing=True)
-    squares = (scaled[:, :, None] * scaled[:, None, :]).reshape(len(scaled), -1)
-    information = (weights @ squares).reshape(-1, ORDER + 1, ORDER + 1)
-    return information, weights @ (scaled * points.y_m[:, None])
-
-
-def _shared(points: MarkingPoints, weights: Float64) -> Prior:
+def _shared(design: Design, weights: Float64) -> Prior:
     """Fit one direction and curvature to all lines, each with its own offset (eliminated), and allow for deviations."""
-    information, right = _normal_equations(points, weights)
+    information, right = design.normal_equations(weights)
     offset = np.maximum(information[:, 0, 0], 1e-9)
     cross = information[:, 1:, 0]
     shape = information[:, 1:, 1:] - cross[:, :, None] * cross[:, None, :] / offset[:, None, None]

@@ -12,13 +12,15 @@ import numpy.typing as npt
 from seg_perception.camera import Pose
 from seg_perception.grid import Observation
 from seg_perception.labels import LabelMap
-from seg_perception.postprocess.lane_fit import find_lines, with_pitch_error
+from seg_perception.postprocess.lane_fit import FIFTHS, find_lines, with_pitch_error
 from seg_perception.postprocess.lane_points import MarkingPoints, join, marking_points
 from seg_perception.postprocess.lane_types import ORDER, LaneConfig, LaneLine, Lanes
 
 Float64 = npt.NDArray[np.float64]
 
 SAME_LINE_M = 0.6
+MUCH_M = 2.5
+"""Lines this far apart in the middle are two, whatever their ends say."""
 MAX_STEP_M = 5.0
 MAX_PAUSE_NS = 1_000_000_000
 CONFIRM_HITS = 2
@@ -153,8 +155,12 @@ def _match(known: list[LaneLine], new: list[LaneLine], max_gap_m: float) -> dict
             low, high = max(line.x_start_m, other.x_start_m), min(line.x_end_m, other.x_end_m)
             if low - high > max_gap_m:
                 continue
-            x = np.linspace(low, high, 5) if high > low else np.full(1, (low + high) / 2)
-            pairs.append((float(np.abs(line.y_m(x) - other.y_m(x)).mean()), i, j))
+            middle = (low + high) / 2
+            distance = abs(line.at_m(middle) - other.at_m(middle))
+            if low < high and distance < MUCH_M:
+                x = low + (high - low) * FIFTHS
+                distance = float(np.abs(line.y_m(x) - other.y_m(x)).mean())
+            pairs.append((distance, i, j))
     result: dict[int, int] = {}
     for distance, i, j in sorted(pairs):
         if distance < SAME_LINE_M and i not in result and j not in result.values():
@@ -193,7 +199,7 @@ def _fuse(predicted: LaneLine, measured: LaneLine) -> LaneLine:
 
 def describe(stamp_ns: int, lines: Sequence[LaneLine], config: LaneConfig) -> Lanes:
     """Choose the ego lane's lines and say where the vehicle is in the lane."""
-    ordered = tuple(sorted(lines, key=lambda line: -float(line.y_m(REFERENCE_M))))
+    ordered = tuple(sorted(lines, key=lambda line: -line.at_m(REFERENCE_M)))
     left, right = _ego(ordered, config)
     if left is None and right is None:
         return Lanes(stamp_ns, ordered, None, None, None, None, None, None)
@@ -204,14 +210,14 @@ def describe(stamp_ns: int, lines: Sequence[LaneLine], config: LaneConfig) -> La
     if left is None or right is None:
         return Lanes(stamp_ns, ordered, left, right, None, -heading, float(curvature), None)
     seen = max(left.x_start_m, right.x_start_m)
-    width = float(left.y_m(seen) - right.y_m(seen)) * math.cos(heading)
+    width = (left.at_m(seen) - right.at_m(seen)) * math.cos(heading)
     offset = -float(middle[0]) * math.cos(heading)
     return Lanes(stamp_ns, ordered, left, right, offset, -heading, float(curvature), width)
 
 
 def _ego(ordered: tuple[LaneLine, ...], config: LaneConfig) -> tuple[LaneLine | None, LaneLine | None]:
     """Return the closest pair around the vehicle that is as far apart as a lane is wide; else the closer line alone."""
-    near = [(float(s.y_m(REFERENCE_M)), s) for s in ordered if s.sigma_m(REFERENCE_M)[0] <= REFERENCE_SIGMA_M]
+    near = [(s.at_m(REFERENCE_M), s) for s in ordered if s.sigma_m(REFERENCE_M)[0] <= REFERENCE_SIGMA_M]
     lefts = [(y, s) for y, s in near if 0 <= y <= config.max_lane_m]
     rights = [(y, s) for y, s in near if -config.max_lane_m <= y < 0]
     pairs = [

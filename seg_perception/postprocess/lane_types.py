@@ -58,6 +58,12 @@ class LaneConfig:
             )
 
 
+def polynomial(coefficients: Float64, x_m: Float64) -> Float64:
+    """Return y of coefficients [4] at `x_m`, by Horner's rule; NumPy's polyval spends most of its time on checks."""
+    c0, c1, c2, c3 = coefficients
+    return np.asarray(c0 + x_m * (c1 + x_m * (c2 + x_m * c3)))
+
+
 class LaneLine(NamedTuple):
     """One painted line on the ground, y(x) = sum of coefficients[i] * x**i, in the vehicle frame."""
 
@@ -78,7 +84,17 @@ class LaneLine(NamedTuple):
 
     def y_m(self, x_m: npt.ArrayLike) -> Float64:
         """Return lateral positions at `x_m`."""
-        return np.asarray(np.polynomial.polynomial.polyval(np.asarray(x_m, np.float64), self.coefficients))
+        return polynomial(self.coefficients, np.asarray(x_m, np.float64))
+
+    def at_m(self, x_m: float) -> float:
+        """Return the lateral position at one `x_m`, far quicker than `y_m`."""
+        c0, c1, c2, c3 = self.coefficients.tolist()
+        return float(c0 + x_m * (c1 + x_m * (c2 + x_m * c3)))
+
+    def yaw_rad(self, x_m: Float64) -> Float64:
+        """Return the direction of the line at `x_m`, positive to the left."""
+        _, c1, c2, c3 = self.coefficients
+        return np.asarray(np.arctan(c1 + x_m * (2 * c2 + x_m * 3 * c3)))
 
     def sigma_m(self, x_m: npt.ArrayLike) -> Float64:
         """Return the standard deviation of `y_m` at `x_m`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -120,24 +121,40 @@ def ego_road(labels: UInt8, label_map: LabelMap, camera: CameraModel | None = No
     area holds no drivable pixel.
     """
     drivable = role_mask(labels, label_map, Role.ROAD, Role.LANE)
+    window = _front_window(camera, pose) if camera is not None and pose is not None else None
+    if window is None:
+        window = _front_of_image(*labels.shape)
+    inside = window[np.take(drivable, window) > 0]
+    if len(inside) == 0:
+        return np.zeros_like(drivable)
+    # The component of one pixel is found far quicker than all; nearly always it is the one.
+    row, column = divmod(int(inside[len(inside) // 2]), drivable.shape[1])
+    filled = np.zeros((drivable.shape[0] + 2, drivable.shape[1] + 2), np.uint8)
+    cv2.floodFill(drivable, filled, (column, row), 255, flags=4 | cv2.FLOODFILL_MASK_ONLY | 255 << 8)
+    component = np.ascontiguousarray(filled[1:-1, 1:-1])
+    if 2 * np.count_nonzero(np.take(component, inside)) > len(inside):
+        return component
     _, index = cv2.connectedComponents(drivable, connectivity=4, ltype=cv2.CV_32S)
-    window = _front_window(labels.shape[0], labels.shape[1], camera, pose)
-    votes = np.bincount(index[window].ravel(), minlength=2)
-    votes[0] = 0
-    best = int(votes.argmax())
-    return np.asarray((index == best) * np.uint8(255 if votes[best] else 0), np.uint8)
+    best = int(np.bincount(np.take(index, inside)).argmax())
+    return np.asarray(cv2.compare(index, best, cv2.CMP_EQ), np.uint8)
 
 
-def _front_window(
-    height: int, width: int, camera: CameraModel | None, pose: Pose | None
-) -> tuple[slice, slice] | npt.NDArray[np.bool_]:
-    if camera is not None and pose is not None:
-        table = ground_table(camera, pose)
-        ahead = np.abs(table.y_m) < 1.0
-        ahead &= table.x_m > 0
-        if ahead.any():
-            return np.asarray(ahead & (table.x_m < table.x_m[ahead].min() + 4.0))
-    return slice(height - max(1, height // 6), height), slice(width // 3, max(width // 3 + 1, 2 * width // 3))
+@lru_cache(maxsize=8)
+def _front_window(camera: CameraModel, pose: Pose) -> npt.NDArray[np.intp] | None:
+    """Return flat indices of the pixels that see the ground in front of the vehicle; None when there are none."""
+    table = ground_table(camera, pose)
+    ahead = (np.abs(table.y_m) < 1.0) & (table.x_m > 0)
+    if not ahead.any():
+        return None
+    return np.flatnonzero(ahead & (table.x_m < table.x_m[ahead].min() + 4.0))
+
+
+@lru_cache(maxsize=8)
+def _front_of_image(height: int, width: int) -> npt.NDArray[np.intp]:
+    """Return flat indices of the lowest sixth of the image's middle third."""
+    window = np.zeros((height, width), np.bool_)
+    window[height - max(1, height // 6) :, width // 3 : max(width // 3 + 1, 2 * width // 3)] = True
+    return np.flatnonzero(window)
 
 
 def _components(mask: UInt8, role: Role, camera: CameraModel | None, pose: Pose | None) -> _Components:

@@ -6,7 +6,6 @@ import importlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -18,7 +17,7 @@ from seg_perception.frames import labels_to_size
 from seg_perception.grid import Observation
 from seg_perception.labels import LabelMap, Role
 from seg_perception.pipeline import CameraResult, Frame
-from seg_perception.postprocess import Lanes, above_ground
+from seg_perception.postprocess import Lanes, above_ground, role_mask
 from seg_perception.ros import convert
 from seg_perception.ros.config import NodeConfig
 
@@ -66,7 +65,6 @@ class CameraOutputs:
 
     def __init__(self, node: Any, camera: str, labels: LabelMap) -> None:
         self._node, self._labels = node, labels
-        self._luts = {name: labels.mask_lut(role) for name, role in MASKS.items()}
         topics = ('labels', *MASKS, 'confidence', 'overlay')
         self._images = {t: node.create_lifecycle_publisher(Image, f'~/{camera}/{t}', RELIABLE) for t in topics}
         self._info = node.create_lifecycle_publisher(CameraInfo, f'~/{camera}/camera_info', RELIABLE)
@@ -106,26 +104,25 @@ class CameraOutputs:
     def _render(self, topic: str, item: Processed, size: tuple[int, int], config: NodeConfig) -> Image:
         if topic == 'overlay':
             r = item.result
-            picture = draw.overlay(item.rgb, r.labels, self._labels, config.overlay_alpha)
+            out = self._buffer(topic, item.rgb.shape, 'rgb8')
+            picture = draw.overlay(item.rgb, r.labels, self._labels, config.overlay_alpha, out.pixels)
             if item.lanes and r.camera_model and r.vehicle_from_camera:
                 draw.lane_lines(
                     picture, item.lanes, r.camera_model, above_ground(r.vehicle_from_camera, config.grid.ground_z_m)
                 )
-            out = self._buffer(topic, picture, 'rgb8')
-            np.copyto(out.pixels, picture)
             return out.message
         values = labels_to_size(item.result.confidence if topic == 'confidence' else item.result.labels, *size)
-        out = self._buffer(topic, values, 'mono8')
+        out = self._buffer(topic, values.shape, 'mono8')
         if topic in MASKS:
-            cv2.LUT(values, self._luts[topic], dst=out.pixels)
+            role_mask(values, self._labels, MASKS[topic], out=out.pixels)
         else:
             np.copyto(out.pixels, values)
         return out.message
 
-    def _buffer(self, topic: str, like: UInt8, encoding: str) -> convert.ImageOut:
+    def _buffer(self, topic: str, shape: tuple[int, ...], encoding: str) -> convert.ImageOut:
         out = self._buffers.get(topic)
-        if out is None or out.pixels.shape != like.shape:
-            out = self._buffers[topic] = convert.ImageOut(like.shape[0], like.shape[1], encoding)
+        if out is None or out.pixels.shape != shape:
+            out = self._buffers[topic] = convert.ImageOut(shape[0], shape[1], encoding)
         return out
 
     def _publish_info(self, item: Processed, size: tuple[int, int]) -> None:

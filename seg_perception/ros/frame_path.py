@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import rclpy
 from nav_msgs.msg import OccupancyGrid as GridMessage
+from nav_msgs.msg import Path
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from visualization_msgs.msg import MarkerArray
 
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.engine import Engine
@@ -29,6 +31,9 @@ OUTPUTS = {
     f'{CAMERA}/camera_info': CameraInfo,
     'drivable_area': GridMessage,
     'points': PointCloud2,
+    'markers': MarkerArray,
+    'lanes/left': Path,
+    'lanes/right': Path,
 }
 LISTENER_S = 20.0
 

@@ -33,6 +33,9 @@ LINE = ColorRGBA(r=0.95, g=0.95, b=0.95, a=0.9)
 ROAD = ColorRGBA(r=0.1, g=0.75, b=0.3, a=0.9)
 OBSTACLE = ColorRGBA(r=0.9, g=0.1, b=0.1, a=1.0)
 
+STEP_M = 2.0
+"""Between points of a line: at a curvature of 1/20 m the chord still is within 3 cm of the curve."""
+
 
 class Shape(NamedTuple):
     """One marker before it is a message."""
@@ -55,7 +58,8 @@ class MarkersOutput:
         self._paths = {
             side: node.create_lifecycle_publisher(Path, f'~/lanes/{side}', RELIABLE) for side in ('left', 'right')
         }
-        self._shown: set[tuple[str, int]] = set()
+        self._marker_messages = MarkerMessages()
+        self._path_messages = {side: PathMessage() for side in self._paths}
         self._lanes: Lanes | None = None
 
     def wanted(self) -> bool:
@@ -73,11 +77,10 @@ class MarkersOutput:
         if self._markers.get_subscription_count():
             shapes = [*lane_shapes(lanes), *self._region_shapes(items, newest)]
             lifetime_s = self._config.image_timeout_s
-            self._markers.publish(marker_array(shapes, self._shown, header, ground_z_m, lifetime_s))
-            self._shown = {(s.namespace, s.id) for s in shapes}
+            self._markers.publish(self._marker_messages.fill(shapes, header, ground_z_m, lifetime_s))
         for side, line in (('left', lanes.ego_left), ('right', lanes.ego_right)):
             if self._paths[side].get_subscription_count():
-                self._paths[side].publish(lane_path(line, header, ground_z_m))
+                self._paths[side].publish(self._path_messages[side].fill(line, header, ground_z_m))
 
     def _region_shapes(self, items: Sequence[Processed], newest: Processed) -> Iterator[Shape]:
         contours = self._config.contours
@@ -119,37 +122,58 @@ def lane_shapes(lanes: Lanes) -> Iterator[Shape]:
     """Yield one shape per lane line; those of the vehicle's own lane stand out."""
     ego = {line.id for line in (lanes.ego_left, lanes.ego_right) if line is not None}
     for line in lanes.lines:
-        yield Shape('lane_lines', line.id, line.points_m(), 0.15, EGO if line.id in ego else LINE)
+        yield Shape('lane_lines', line.id, line.points_m(STEP_M), 0.15, EGO if line.id in ego else LINE)
 
 
-def marker_array(
-    shapes: Sequence[Shape], shown: set[tuple[str, int]], header: Header, ground_z_m: float, lifetime_s: float
-) -> MarkerArray:
-    """Return markers for `shapes`, and deletions of those in `shown` (namespace, id) that are there no more."""
-    seconds = math.floor(lifetime_s)
-    lifetime = Duration(sec=seconds, nanosec=round((lifetime_s - seconds) * 1e9))
-    array = MarkerArray()
-    for namespace, number in sorted(shown - {(s.namespace, s.id) for s in shapes}):
-        array.markers.append(Marker(header=header, ns=namespace, id=number, action=Marker.DELETE))
-    for s in shapes:
-        marker = Marker(header=header, ns=s.namespace, id=s.id, type=Marker.LINE_STRIP, action=Marker.ADD)
-        marker.pose.orientation.w = 1.0
-        marker.scale.x, marker.color, marker.lifetime = s.width_m, s.color, lifetime
-        marker.points = [Point(x=x, y=y, z=ground_z_m) for x, y in s.points_m.tolist()]
-        array.markers.append(marker)
-    return array
+class MarkerMessages:
+    """One visualization_msgs/MarkerArray, filled again every time: building its points anew costs ten times as much."""
+
+    def __init__(self) -> None:
+        self._shown: dict[tuple[str, int], Marker] = {}
+
+    def fill(self, shapes: Sequence[Shape], header: Header, ground_z_m: float, lifetime_s: float) -> MarkerArray:
+        """Return markers for `shapes`, and deletions of those of the last call that are there no more.
+
+        The message is valid until the next call.
+        """
+        seconds = math.floor(lifetime_s)
+        lifetime = Duration(sec=seconds, nanosec=round((lifetime_s - seconds) * 1e9))
+        last, self._shown = self._shown, {}
+        for s in shapes:
+            marker = last.pop((s.namespace, s.id), None)
+            if marker is None:
+                marker = Marker(ns=s.namespace, id=s.id, type=Marker.LINE_STRIP, action=Marker.ADD)
+                marker.pose.orientation.w = 1.0
+            marker.header, marker.color, marker.lifetime, marker.scale.x = header, s.color, lifetime, s.width_m
+            points = marker.points
+            _resize(points, len(s.points_m), Point)
+            for point, (x, y) in zip(points, s.points_m.tolist(), strict=True):
+                point.x, point.y, point.z = x, y, ground_z_m
+            self._shown[s.namespace, s.id] = marker
+        gone = [Marker(header=header, ns=n, id=i, action=Marker.DELETE) for n, i in sorted(last)]
+        return MarkerArray(markers=[*gone, *self._shown.values()])
 
 
-def lane_path(line: LaneLine | None, header: Header, ground_z_m: float) -> Path:
-    """Return one boundary of the ego lane, a pose per metre along it; empty when it is not seen."""
-    path = Path(header=header)
-    if line is None:
-        return path
-    points = line.points_m()
-    slope = np.polynomial.polynomial.polyval(points[:, 0], np.polynomial.polynomial.polyder(line.coefficients))
-    for (x, y), yaw in zip(points.tolist(), np.arctan(slope).tolist(), strict=True):
-        pose = PoseStamped(header=header)
-        pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = x, y, ground_z_m
-        pose.pose.orientation.z, pose.pose.orientation.w = math.sin(yaw / 2), math.cos(yaw / 2)
-        path.poses.append(pose)
-    return path
+class PathMessage:
+    """One nav_msgs/Path of a boundary of the ego lane, filled again every time."""
+
+    def __init__(self) -> None:
+        self._path = Path()
+
+    def fill(self, line: LaneLine | None, header: Header, ground_z_m: float) -> Path:
+        """Return a pose per `STEP_M` along the line; none when it is not seen. Valid until the next call."""
+        self._path.header = header
+        poses = self._path.poses
+        points = np.zeros((0, 2)) if line is None else line.points_m(STEP_M)
+        _resize(poses, len(points), PoseStamped)
+        if line is not None:
+            for stamped, (x, y), yaw in zip(poses, points.tolist(), line.yaw_rad(points[:, 0]).tolist(), strict=True):
+                stamped.header, pose = header, stamped.pose
+                pose.position.x, pose.position.y, pose.position.z = x, y, ground_z_m
+                pose.orientation.z, pose.orientation.w = math.sin(yaw / 2), math.cos(yaw / 2)
+        return self._path
+
+
+def _resize(messages: list[Any], count: int, kind: type[Any]) -> None:
+    del messages[count:]
+    messages.extend(kind() for _ in range(count - len(messages)))

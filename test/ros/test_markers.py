@@ -14,7 +14,7 @@ from seg_perception.camera import CameraModel, Pose
 from seg_perception.labels import DEFAULT_LABELS
 from seg_perception.postprocess import LaneLine, Lanes
 from seg_perception.postprocess.ground import ground_table
-from seg_perception.ros.markers import LINE, Shape, lane_path, lane_shapes, marker_array
+from seg_perception.ros.markers import LINE, MarkerMessages, PathMessage, Shape, lane_shapes
 
 ROAD, LANE, VEHICLE, OTHER = 0, 1, 3, 5
 HEADER = Header(frame_id='base_link')
@@ -33,9 +33,11 @@ def test_ego_lines_stand_out_and_keep_their_ids() -> None:
 
 
 def test_markers_have_points_lifetime_and_delete_what_is_gone() -> None:
+    messages = MarkerMessages()
+    before = [Shape('lane_lines', i, np.array([[9.0, 9.0]] * 3), 0.3, LINE) for i in (4, 5)]
+    assert len(messages.fill(before, HEADER, 0.0, 1.0).markers) == 2
     shape = Shape('lane_lines', 4, np.array([[1.0, 2.0], [3.0, 4.0]]), 0.15, LINE)
-    array = marker_array([shape], {('lane_lines', 4), ('lane_lines', 5)}, HEADER, -0.3, 1.5)
-    gone, here = array.markers
+    gone, here = messages.fill([shape], HEADER, -0.3, 1.5).markers
     assert (gone.action, gone.ns, gone.id) == (Marker.DELETE, 'lane_lines', 5)
     assert (here.action, here.type, here.id) == (Marker.ADD, Marker.LINE_STRIP, 4)
     assert [(p.x, p.y, p.z) for p in here.points] == [(1.0, 2.0, -0.3), (3.0, 4.0, -0.3)]
@@ -44,11 +46,12 @@ def test_markers_have_points_lifetime_and_delete_what_is_gone() -> None:
 
 
 def test_a_path_follows_the_line_and_is_empty_without_one() -> None:
-    path = lane_path(line(1, 1.8, slope=math.tan(0.2)), HEADER, 0.0)
+    message = PathMessage()
+    path = message.fill(line(1, 1.8, slope=math.tan(0.2)), HEADER, 0.0)
     first = path.poses[0].pose
     assert (first.position.x, first.position.y) == pytest.approx((2.0, 1.8 + 2.0 * math.tan(0.2)))
     assert (first.orientation.z, first.orientation.w) == pytest.approx((math.sin(0.1), math.cos(0.1)))
-    assert lane_path(None, HEADER, 0.0).poses == []
+    assert message.fill(None, HEADER, 0.0).poses == []
 
 
 def road() -> np.ndarray:

@@ -65,7 +65,7 @@ def marking_points(
     """
     rows = ground_rows(camera, pose, config.max_range_m)
     if rows.start == rows.stop:
-        return MarkingPoints(*np.zeros((4, 0)), 0.0)
+        return MarkingPoints(*(np.zeros(0),) * 4, 0.0)
     mask = role_mask(labels[rows], label_map, Role.LANE)
     if config.min_confidence > 0:
         cv2.bitwise_and(mask, cv2.compare(confidence[rows], config.min_confidence * 255, cv2.CMP_GE), dst=mask)

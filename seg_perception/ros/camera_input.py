@@ -12,7 +12,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from seg_perception import frames
 from seg_perception.camera import CameraModel
-from seg_perception.errors import CameraError
+from seg_perception.errors import CameraError, FrameError
+from seg_perception.io import messages
 from seg_perception.ros import convert
 from seg_perception.ros.config import CameraConfig
 from seg_perception.ros.status import CameraStatus
@@ -44,28 +45,29 @@ class CameraInput:
         self.model: CameraModel | None = None
         self.enabled = True
         self._arrived = arrived
-        self._slot: deque[Any] = deque(maxlen=1)  # shared by two threads: append and popleft are atomic
+        self._slot: deque[bytes] = deque(maxlen=1)  # shared by two threads: append and popleft are atomic
         self._last_ns: int | None = None
         self._size: tuple[int, int] | None = None
         self._node = node
+        messages.typestore()  # takes a tenth of a second: now, not with the first image
         image_type = CompressedImage if config.compressed else Image
         topic = config.image_topic or f'{name}/image_raw' + ('/compressed' if config.compressed else '')
         info_topic = config.info_topic or f'{name}/camera_info'
         self._subscriptions = [
-            node.create_subscription(image_type, topic, self.on_image, NEWEST),
+            node.create_subscription(image_type, topic, self.on_image, NEWEST, raw=True),
             node.create_subscription(CameraInfo, info_topic, self.on_info, NEWEST),
         ]
         self.topic = self._subscriptions[0].topic_name
 
-    def on_image(self, message: Any) -> None:
-        """Store an image; one that was not taken yet gives way and is counted."""
+    def on_image(self, data: bytes) -> None:
+        """Store a serialised image; one that was not taken yet gives way and is counted."""
         self.status.counts['received'] += 1
         self.status.last_arrival_s = time.monotonic()
         if not self.enabled:
             return
         if self._slot:
             self.status.counts['skipped'] += 1
-        self._slot.append(message)
+        self._slot.append(data)
         self._arrived()
 
     def on_info(self, info: CameraInfo) -> None:
@@ -84,8 +86,13 @@ class CameraInput:
     def take(self) -> Any:
         """Return the waiting message, or None, and empty the slot."""
         try:
-            return self._slot.popleft()
+            data = self._slot.popleft()
         except IndexError:  # also when the other thread was faster
+            return None
+        try:
+            return convert.received(data, messages.COMPRESSED_IMAGE if self.config.compressed else messages.IMAGE)
+        except FrameError as error:
+            self.status.problems.report('bad_image', f'image left out: {error}')
             return None
 
     def in_order(self, message: Any) -> bool:

@@ -14,13 +14,16 @@ import numpy.typing as npt
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Quaternion
 from nav_msgs.msg import OccupancyGrid as GridMessage
+from rosbags.serde import SerdeError
 from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from sensor_msgs.msg import Image as ImageMessage
+from std_msgs.msg import Header
 
 from seg_perception import frames
 from seg_perception.camera import CameraModel, Pose
-from seg_perception.errors import CameraError
+from seg_perception.errors import CameraError, FrameError
 from seg_perception.grid import GroundPoints, OccupancyGrid
+from seg_perception.io import messages
 
 try:
     from cv_bridge import CvBridge
@@ -55,7 +58,24 @@ def stamp_message(ns: int) -> Time:
     return Time(sec=ns // 1_000_000_000, nanosec=ns % 1_000_000_000)
 
 
-def image(message: ImageMessage) -> frames.Image:
+def received(data: bytes, msgtype: str) -> Any:
+    """Read the CDR of a sensor_msgs/Image or CompressedImage; its `data` is a view, its `header` that of rclpy.
+
+    rclpy would copy the pixels twice, also those of images that are skipped.
+
+    Raises:
+        FrameError: it is not such a message.
+    """
+    try:
+        message = messages.deserialize(data, msgtype)
+    except SerdeError as error:
+        raise FrameError(f'{len(data)} bytes are no {msgtype} ({error}); check the type of the topic') from error
+    stamp = message.header.stamp
+    message.header = Header(stamp=Time(sec=stamp.sec, nanosec=stamp.nanosec), frame_id=message.header.frame_id)
+    return message
+
+
+def image(message: Any) -> frames.Image:
     """View the pixels of sensor_msgs/Image without a copy; the view lives as long as the message.
 
     cv_bridge reads the plain layouts. It does not know about row padding and YUV everywhere, so the rest is read here.

@@ -16,12 +16,13 @@ from nav_msgs.msg import Path
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
-from rclpy.serialization import deserialize_message, serialize_message
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.engine import Engine
+from seg_perception.io import messages
 from seg_perception.ros import convert
 from seg_perception.ros.node import PerceptionNode, start
 
@@ -70,7 +71,7 @@ class FramePath:
         """Return the time of one frame, from its bytes to all outputs published."""
         data = self.serialised()
         start_s = time.perf_counter()
-        self._processor.run({CAMERA: deserialize_message(data, Image)})
+        self._processor.run({CAMERA: convert.received(data, messages.IMAGE)})
         return (time.perf_counter() - start_s) * 1e3
 
     def _await_listener(self) -> None:

@@ -11,12 +11,15 @@ import rclpy
 from builtin_interfaces.msg import Time
 from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import SetBool
 
 from seg_perception.engine.fake import FakeEngine
 from seg_perception.grid import OccupancyGrid
+from seg_perception.io.messages import IMAGE
 from seg_perception.labels import DEFAULT_LABELS
+from seg_perception.ros import convert
 from seg_perception.ros.node import PerceptionNode, start
 
 ROAD = np.full((64, 96, 3), DEFAULT_LABELS.classes[0].color, np.uint8)
@@ -50,11 +53,13 @@ def enable(node, enabled):
 
 def taken(node):
     """Say of which cameras a new image would be kept."""
-    for camera in node.inputs.values():
+    kept = []
+    for name, camera in node.inputs.items():
         camera.take()
         camera._arrived = lambda: None  # the worker sleeps on
-        camera.on_image(Image())
-    return [name for name, camera in node.inputs.items() if camera.take() is not None]
+        camera.on_image(bytes(serialize_message(Image())))
+        kept += [name] if camera._slot else []
+    return kept
 
 
 @pytest.mark.parametrize('end', ['trigger_shutdown', 'trigger_deactivate', 'close'])
@@ -114,8 +119,9 @@ class Cameras:
         for i, (name, pixels) in enumerate(pictures.items()):
             message = Image(height=64, width=96, step=288, encoding='rgb8', data=array.array('B', pixels.tobytes()))
             message.header.stamp = stamp(seconds - lag_s * (i == 0))
-            self.node.inputs[name].on_image(message)
-            messages[name] = message
+            data = bytes(serialize_message(message))
+            self.node.inputs[name].on_image(data)
+            messages[name] = convert.received(data, IMAGE)
         self.node.processor.run(messages)
 
     def drive(self, seconds, x):

@@ -72,7 +72,8 @@ def _common_shape(points: MarkingPoints) -> tuple[float, float]:
     theta = np.linspace(-0.35, 0.35, 21)
     kappa = np.linspace(-0.03, 0.03, 13)
     best = (0.0, 0.0)
-    near = np.abs(points.x_m) <= max(NEAR_M, np.percentile(np.abs(points.x_m), 25))
+    reach = np.abs(points.x_m)
+    near = reach <= max(NEAR_M, float(np.sort(reach)[len(reach) // 4]))
     for chosen in (near, np.ones_like(near)):
         x, y = _resample(points, chosen)
         shapes = np.stack(np.meshgrid(best[0] + theta, best[1] + kappa), -1).reshape(-1, 2)
@@ -94,8 +95,8 @@ def _resample(points: MarkingPoints, chosen: npt.NDArray[np.bool_]) -> tuple[Flo
     return points.x_m[picked], points.y_m[picked]
 
 
-def _histograms(x: Float64, y: Float64, shapes: Float64) -> Float64:
-    """Count lateral positions of the sheared points: float [len(shapes), bins]; the end bins hold nothing."""
+def _histograms(x: Float64, y: Float64, shapes: Float64) -> npt.NDArray[np.intp]:
+    """Count lateral positions of the sheared points: [len(shapes), bins]; the end bins hold nothing."""
     bins = 128
     # Positions in bins, as one product: y / bin + half the bins - slope x / bin - curvature x^2 / 2 / bin.
     shears = np.hstack([shapes, np.ones((len(shapes), 1))]) / BIN_M
@@ -105,7 +106,7 @@ def _histograms(x: Float64, y: Float64, shapes: Float64) -> Float64:
     index += np.arange(len(shapes))[:, None] * bins
     counts = np.bincount(index.ravel(), minlength=len(shapes) * bins).reshape(-1, bins)
     counts[:, [0, -1]] = 0
-    return counts.astype(np.float64)
+    return counts
 
 
 def _piles(points: MarkingPoints, theta: float, kappa: float, config: LaneConfig) -> Float64:

@@ -65,7 +65,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def network_from(config: TrainConfig) -> nn.Module:
     """Build the network of a configuration, with random weights."""
     net = config.network
-    return build_network(net.name, len(config.classes), width=net.width, output_stride=net.output_stride)
+    return build_network(
+        net.name, len(config.classes), width=net.width, output_stride=net.output_stride, exposure=net.exposure
+    )
 
 
 def load_weights(network: nn.Module, state: dict[str, Any], path: Path) -> None:

@@ -34,10 +34,13 @@ class NetworkConfig:
     """Backbone weights (.npz or .pth with torchvision's names), relative to the data folder; '' starts from random."""
     start: str = ''
     """A checkpoint of this program to fine-tune, relative to the data folder or absolute; '' for none."""
+    exposure: float = 0.0
+    """Mean brightness, 0..1, that darker images are lifted to inside the network; 0 leaves them as they are."""
     freeze: int = 0
     """First blocks of the backbone, of 18, whose weights stay as they are: fine-tuning takes less time without them."""
 
     def __post_init__(self) -> None:
+        require(0 <= self.exposure < 1, 'network.exposure', self.exposure, '0..1, less than 1')
         require(0 <= self.freeze <= 18, 'network.freeze', self.freeze, '0..18')
 
 

@@ -15,6 +15,8 @@ from seg_perception.training.backbone import DepthwiseConv, MobileNetV2
 
 MEAN = STD = 127.5
 """Normalisation of the ImageNet weights, baked into the network."""
+MOST_LIFT = 12.0
+"""Largest bend of the tone curve: black's surroundings become at most 13 times as bright."""
 
 
 def full_size(logits: Tensor, height: int, width: int) -> Tensor:
@@ -44,6 +46,27 @@ def separable(inputs: int, outputs: int, dilation: int = 1) -> nn.Sequential:
     )
 
 
+class Normalise(nn.Module):
+    """Bring images 0..255 to the range of the ImageNet weights; dark ones are brightened first.
+
+    The tone curve is x (1 + k) / (1 + k x) on 0..1, with the k that maps the image's mean to `exposure`; images whose mean
+    is above stay as they are. It needs no power, so it costs a multiplication and a division a pixel.
+    """
+
+    def __init__(self, exposure: float) -> None:
+        super().__init__()
+        self.exposure = exposure
+
+    def forward(self, image: Tensor) -> Tensor:
+        if self.exposure == 0:
+            return (image - MEAN) / STD
+        # Every eighth pixel each way tells the mean; in float32, because its sum overflows a half.
+        mean = image[:, :, ::8, ::8].float().mean((1, 2, 3), keepdim=True) / 255
+        lift = (self.exposure - mean) / (mean * (1 - self.exposure) + 1e-3)
+        lift = lift.clamp(0.0, MOST_LIFT).to(image.dtype)
+        return image * (1 + lift) / (255 + lift * image) * (255 / STD) - MEAN / STD
+
+
 class Aspp(nn.Module):
     """Atrous spatial pyramid pooling (Chen et al. 2018): five views of the same features, from 1x1 to the image."""
 
@@ -65,8 +88,11 @@ class Aspp(nn.Module):
 class DeepLabV3Plus(nn.Module):
     """Encoder with ASPP and a decoder that adds the stride-4 features (Chen et al. 2018, arXiv 1802.02611)."""
 
-    def __init__(self, backbone: MobileNetV2, classes: int, output_stride: int, channels: int = 128) -> None:
+    def __init__(
+        self, backbone: MobileNetV2, normalise: Normalise, classes: int, output_stride: int, channels: int = 128
+    ) -> None:
         super().__init__()
+        self.normalise = normalise
         self.backbone = backbone
         self.aspp = Aspp(backbone.channels[4], channels, output_stride)
         self.low = conv_bn_relu(backbone.channels[1], 32)
@@ -74,7 +100,7 @@ class DeepLabV3Plus(nn.Module):
         self.classifier = nn.Conv2d(channels, classes, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        features = self.backbone((image - MEAN) / STD)
+        features = self.backbone(self.normalise(image))
         context = self.aspp(features.last)
         low = self.low(features.s4)
         context = full_size(context, low.shape[2], low.shape[3])
@@ -84,8 +110,9 @@ class DeepLabV3Plus(nn.Module):
 class UNet(nn.Module):
     """Decoder of learned transposed convolutions with skips at every stride (Ronneberger et al. 2015)."""
 
-    def __init__(self, backbone: MobileNetV2, classes: int, channels: int = 128) -> None:
+    def __init__(self, backbone: MobileNetV2, normalise: Normalise, classes: int, channels: int = 128) -> None:
         super().__init__()
+        self.normalise = normalise
         self.backbone = backbone
         skips = backbone.channels[3::-1]
         widths = [channels, channels, channels // 2, channels // 4]
@@ -95,7 +122,7 @@ class UNet(nn.Module):
         self.classifier = nn.Conv2d(widths[-1], classes, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        features = self.backbone((image - MEAN) / STD)
+        features = self.backbone(self.normalise(image))
         x = features.last
         for up, merge, skip in zip(self.up, self.merge, features[3::-1], strict=True):
             x = merge(torch.cat([up(x), skip], 1))
@@ -105,8 +132,9 @@ class UNet(nn.Module):
 class FCN(nn.Module):
     """FCN-8s: class scores at strides 32, 16 and 8, summed on the way up (Long et al. 2015)."""
 
-    def __init__(self, backbone: MobileNetV2, classes: int, channels: int = 256) -> None:
+    def __init__(self, backbone: MobileNetV2, normalise: Normalise, classes: int, channels: int = 256) -> None:
         super().__init__()
+        self.normalise = normalise
         self.backbone = backbone
         _, _, s8, s16, s32 = backbone.channels
         self.head = conv_bn_relu(s32, channels)
@@ -119,7 +147,7 @@ class FCN(nn.Module):
             _init_bilinear(up)
 
     def forward(self, image: Tensor) -> Tensor:
-        features = self.backbone((image - MEAN) / STD)
+        features = self.backbone(self.normalise(image))
         x = self.score32(self.head(features.last))
         x = self.up32(x) + self.score16(features.s16)
         return self.up16(x) + self.score8(features.s8)
@@ -137,21 +165,25 @@ def _init_bilinear(layer: nn.ConvTranspose2d) -> None:
 NETWORKS = ('deeplabv3plus', 'unet', 'fcn')
 
 
-def build_network(name: str, classes: int, *, width: float = 1.0, output_stride: int = 16) -> nn.Module:
+def build_network(
+    name: str, classes: int, *, width: float = 1.0, output_stride: int = 16, exposure: float = 0.0
+) -> nn.Module:
     """Build a network with random weights; `load_backbone(network.backbone, path)` loads ImageNet ones.
 
     Args:
         width: multiplier of the backbone's channels.
         output_stride: 8 or 16, for deeplabv3plus; the others always go down to stride 32.
+        exposure: mean brightness 0..1 that darker images are lifted to; 0 leaves them as they are.
 
     Raises:
         ConfigError: unknown name, or a value out of range.
     """
     if name not in NETWORKS:
         raise ConfigError(f'network is {name!r}; expected one of {NETWORKS}')
+    normalise = Normalise(exposure)
     if name == 'deeplabv3plus':
         if output_stride not in (8, 16):
             raise ConfigError(f'output_stride is {output_stride}; expected 8 or 16')
-        return DeepLabV3Plus(MobileNetV2(width, output_stride), classes, output_stride)
+        return DeepLabV3Plus(MobileNetV2(width, output_stride), normalise, classes, output_stride)
     backbone = MobileNetV2(width, 32)
-    return UNet(backbone, classes) if name == 'unet' else FCN(backbone, classes)
+    return UNet(backbone, normalise, classes) if name == 'unet' else FCN(backbone, normalise, classes)

@@ -109,11 +109,12 @@ def test_int8_files_hold_quantised_convolutions(exported: Path, file: str) -> No
     assert (unsigned in kinds) == (file == 'tiny.int8.onnx')
 
 
-def test_the_graph_computes_label_and_its_softmax_probability(tmp_path: Path) -> None:
+@pytest.mark.parametrize('exposure', [0.0, 0.4])
+def test_the_graph_computes_label_and_its_softmax_probability(tmp_path: Path, exposure: float) -> None:
     torch.manual_seed(1)
-    network = build_network('deeplabv3plus', 6, width=0.25).eval()
+    network = build_network('deeplabv3plus', 6, width=0.25, exposure=exposure).eval()
     temperature = 1.7
-    image = np.random.default_rng(1).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
+    image = np.random.default_rng(1).integers(0, 100, (1, 64, 64, 3), dtype=np.uint8)
     with torch.inference_mode():
         logits = network(torch.from_numpy(image).permute(0, 3, 1, 2).float())
         p = (full_size(logits, 64, 64) / temperature).softmax(1)[0]

@@ -14,7 +14,7 @@ from seg_perception.training.backbone import MobileNetV2, load_backbone  # noqa:
 from seg_perception.training.config import LossConfig  # noqa: E402
 from seg_perception.training.datasets import Sample, Targets  # noqa: E402
 from seg_perception.training.losses import SegmentationLoss, class_weights  # noqa: E402
-from seg_perception.training.networks import build_network, full_size  # noqa: E402
+from seg_perception.training.networks import Normalise, build_network, full_size  # noqa: E402
 
 CLASSES = len(DEFAULT_LABELS)
 ROAD, LANE, PAVEMENT, VEHICLE, PERSON, OTHER = range(6)
@@ -43,6 +43,24 @@ def test_the_block_that_lost_its_stride_keeps_its_dilation() -> None:
     features = MobileNetV2(1.0, 16).features
     depthwise = [features[i].conv[1][0] for i in (13, 14, 15, 16, 17)]
     assert [(d.stride[0], d.dilation[0]) for d in depthwise] == [(1, 1), (1, 1), (1, 2), (1, 2), (1, 2)]
+
+
+def test_dark_images_are_lifted_and_others_are_not() -> None:
+    lift, plain = Normalise(0.4), Normalise(0)
+    day = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 255
+    torch.testing.assert_close(lift(day), plain(day), rtol=1e-4, atol=1e-4)
+    night = (day * 0.15).round()
+    mixed = lift(torch.cat([night[:1], day[1:]]))
+    brightness = (mixed.mean((1, 2, 3)) + 1) / 2
+    assert brightness[0] == pytest.approx(0.4, abs=0.06)
+    torch.testing.assert_close(mixed[1:], plain(day[1:]), rtol=1e-4, atol=1e-4)
+    assert torch.equal(mixed[0].flatten().argsort(stable=True), night[0].flatten().argsort(stable=True))
+    half = lift(night.half())
+    torch.testing.assert_close(half.float(), lift(night), rtol=1e-2, atol=1e-2)
+
+
+def test_a_black_image_stays_black() -> None:
+    torch.testing.assert_close(Normalise(0.4)(torch.zeros(1, 3, 64, 64)), torch.full((1, 3, 64, 64), -1.0))
 
 
 def test_unknown_network_and_stride_are_refused() -> None:

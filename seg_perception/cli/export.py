@@ -32,6 +32,11 @@ Examples:
 @click.option(
     '--size', nargs=2, type=click.IntRange(32), metavar='HEIGHT WIDTH', help='Input size, instead of the training one.'
 )
+@click.option(
+    '--exposure',
+    type=click.FloatRange(0, 1, max_open=True),
+    help='Mean brightness that darker images are lifted to, instead of the training one; 0 for none.',
+)
 @click.option('--crf', is_flag=True, help='Refine the labels by a CRF in the graph, set on the selection split.')
 def command(
     checkpoint: Path,
@@ -41,6 +46,7 @@ def command(
     precision: str,
     licence: str,
     size: tuple[int, int] | None,
+    exposure: float | None,
     crf: bool,
 ) -> None:
     """Write CHECKPOINT as ONNX with pre- and post-processing inside, metadata and model card.
@@ -54,6 +60,6 @@ def command(
     unknown = sorted(set(precisions) - set(PRECISIONS))
     if unknown:
         raise ConfigError(f'--precision has {unknown}; expected some of {", ".join(PRECISIONS)}')
-    job = Job(checkpoint, data, out, name or checkpoint.resolve().parent.name, precisions, licence, size, crf)
+    job = Job(checkpoint, data, out, name or checkpoint.resolve().parent.name, precisions, licence, size, exposure, crf)
     written = export(job, click.echo)
     click.echo(f'{write_card(job.out, job.name, written)}: model card')

@@ -58,6 +58,8 @@ class Job(NamedTuple):
     licence: str
     size: tuple[int, int] | None = None
     """Input height and width; None for those of the training."""
+    exposure: float | None = None
+    """Mean brightness 0..1 that darker images are lifted to; None for that of the training."""
     crf: bool = False
     """Put a CRF behind the network, with the setting that is best on the selection split."""
 
@@ -70,10 +72,12 @@ def export(job: Job, say: Callable[[str], None]) -> list[Exported]:
         ConfigError, DataError: the data of the checkpoint's configuration cannot be read.
     """
     checkpoint = load_checkpoint(job.checkpoint)
-    if job.size is not None:
-        resized = replace(checkpoint.config, input_height=job.size[0], input_width=job.size[1])
-        checkpoint = checkpoint._replace(config=resized)
     config = checkpoint.config
+    if job.size is not None:
+        config = replace(config, input_height=job.size[0], input_width=job.size[1])
+    if job.exposure is not None:
+        config = replace(config, network=replace(config.network, exposure=job.exposure))
+    checkpoint = checkpoint._replace(config=config)
     network: nn.Module = network_from(config)
     load_weights(network, checkpoint.network, job.checkpoint)
     loaded = load(config.datasets, job.data, job.checkpoint.parent, config.classes)
@@ -166,6 +170,7 @@ def _metadata(
             'backbone': 'mobilenet_v2',
             'width': config.network.width,
             'output_stride': config.network.output_stride,
+            'exposure': config.network.exposure,
             'start': Path(config.network.start).name,
             'steps': checkpoint.step,
             'batch': config.batch,

@@ -48,6 +48,8 @@ def exported(shared_folder: Path, new_run: NewRun, tmp_path: Path, monkeypatch: 
             'tiny',
             '--licence',
             'drawn',
+            '--exposure',
+            '0.4',
         ]
         result = CliRunner().invoke(command, args, catch_exceptions=False)
         assert result.exit_code == 0, result.output
@@ -58,6 +60,7 @@ def exported(shared_folder: Path, new_run: NewRun, tmp_path: Path, monkeypatch: 
 def test_every_file_follows_the_contract(exported: Path, file: str) -> None:
     spec = read_spec(exported / file)
     assert spec.labels == DEFAULT_LABELS
+    assert (spec.metadata or {})['training']['exposure'] == 0.4
     assert (spec.input_height, spec.input_width) == (64, 96)
     assert spec.precision == {'tiny.onnx': 'fp32', 'tiny.fp16.onnx': 'fp16'}.get(file, 'int8')
     assert len(spec.class_precision or ()) == len(DEFAULT_LABELS)

@@ -93,12 +93,11 @@ def process(
         RecordingError: nothing can be read, or the output cannot be written; the folder stays marked incomplete.
         EngineError: the engine failed.
     """
-    start = time.perf_counter()
     earlier_bag = folder.begin(settings, resume=resume, overwrite=overwrite)
     folder.write({'status': 'running', 'settings': settings})
     shape = (engines.spec.input_height, engines.spec.input_width)
     earlier = EarlierRun(earlier_bag, recording.cameras, shape) if earlier_bag else None
-    run = _Run(recording, engines, folder.path, config, start)
+    run = _Run(recording, engines, folder.path, config)
     try:
         with contextlib.ExitStack() as stack:
             if earlier:
@@ -117,16 +116,14 @@ def process(
     if summary.interrupted:
         return summary
     folder.finish()
-    return summary._replace(folder=folder.final, seconds=time.perf_counter() - start)
+    return summary._replace(folder=folder.final, seconds=run.seconds())
 
 
 class _Run:
     """The stages behind the network, and what they gather."""
 
-    def __init__(
-        self, recording: Recording, engines: EnginePool, path: Path, config: RunConfig, start_s: float
-    ) -> None:
-        self.recording, self._config, self._start_s = recording, config, start_s
+    def __init__(self, recording: Recording, engines: EnginePool, path: Path, config: RunConfig) -> None:
+        self.recording, self._config, self._start_s = recording, config, 0.0
         self.figures: list[FrameFigures] = []
         self.least_certain = LeastCertain()
         self.problems: Counter[str] = Counter()
@@ -147,6 +144,7 @@ class _Run:
 
     def label_all(self, earlier: EarlierRun | None, stop: threading.Event, on_frames: Callable[[int], None]) -> None:
         """Run the network over all frames; the other stages follow behind."""
+        self._start_s = time.perf_counter()
         for batch in predict(self.recording, self._engines, earlier):
             self._write.put(batch)
             on_frames(len(batch))
@@ -178,14 +176,17 @@ class _Run:
             with contextlib.suppress(Exception):  # the first error is the one to report
                 close()
 
+    def seconds(self) -> float:
+        """Return the time since the first frame was asked for."""
+        return time.perf_counter() - self._start_s
+
     def summary(self, folder: RunFolder, earlier: EarlierRun | None) -> RunSummary:
         """Say how it went."""
         problems = list(self.recording.problems)
         problems += [f'{text} ({count} frames)' for text, count in self.problems.items()]
-        seconds = time.perf_counter() - self._start_s
         resumed = earlier.frames if earlier else 0
         return RunSummary(
-            folder.path, len(self.figures), seconds, self._engines.bare_ms, self.interrupted, resumed, problems
+            folder.path, len(self.figures), self.seconds(), self._engines.bare_ms, self.interrupted, resumed, problems
         )
 
     def _take(self, batch: list[Predicted]) -> None:

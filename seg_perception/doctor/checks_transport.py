@@ -94,19 +94,18 @@ def _profile(snapshot: Snapshot) -> Finding:
 def lost(camera: CameraSnapshot) -> tuple[int, int] | None:
     """Return how many images did not arrive, of how many sent between the first and the last that did.
 
-    By the publisher's sequence numbers where the middleware tells them; else by stamps that camera_info has and the
-    images lack. None when neither says anything.
+    By the publisher's sequence numbers where the middleware tells them; else, or when a single image came, by stamps
+    that camera_info has and the images lack. None when neither says anything.
     """
     numbers = [a.sequence for a in camera.images if a.sequence is not None]
     if len(numbers) > 1 and len(camera.image.publishers) == 1:
         sent = max(numbers) - min(numbers) + 1
         return sent - len(set(numbers)), sent
     got = {a.stamp_ns for a in camera.images}
+    stamps = {a.stamp_ns for a in camera.infos}
     if len(got) > 1:
-        stamps = {a.stamp_ns for a in camera.infos if min(got) <= a.stamp_ns <= max(got)}
-        if got & stamps:
-            return len(stamps - got), len(stamps | got)
-    return None
+        stamps = {s for s in stamps if min(got) <= s <= max(got)}
+    return (len(stamps - got), len(stamps | got)) if got & stamps else None
 
 
 def _loss(transport: TransportSnapshot, camera: CameraSnapshot) -> Iterator[Finding]:

@@ -186,6 +186,8 @@ def test_loss_is_counted_by_camera_info_where_there_are_no_numbers() -> None:
     images = tuple(a._replace(sequence=None) for a in camera().images)
     assert lost(camera(images=images[::4])) == (27, 37)
     assert lost(camera(images=images[::4], infos=())) is None
+    assert lost(camera(images=images[7:8])) == (39, 40)
+    assert lost(camera(images=())) is None
 
 
 def test_a_small_loss_of_small_images_is_a_warning_about_load() -> None:

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from seg_perception.cli.recording_options import SixNumbers
 from seg_perception.draw import grid_picture, overlay
 from seg_perception.errors import SegPerceptionError
 from seg_perception.frames import labels_to_size
@@ -39,12 +40,12 @@ UInt8 = npt.NDArray[np.uint8]
 EPILOG = """\b
 Examples:
   seg_perception demo
-  seg_perception demo drive.mp4 --camera-info camera.yaml --extrinsics 1.6 0 1.4 0 0.05 0
+  seg_perception demo drive.mp4 --camera-info camera.yaml --extrinsics 1.6,0,1.4,0,0.05,0
 """
 
 
 @click.command(epilog=EPILOG)
-@click.argument('source', metavar='INPUT', default='scene:7')
+@click.argument('source', metavar='[INPUT]', default='scene:7')
 @click.option(
     '--out', type=click.Path(path_type=Path), default=Path('out/demo'), show_default=True, help='Folder to write.'
 )
@@ -57,9 +58,7 @@ Examples:
 @click.option(
     '--camera-info', type=click.Path(path_type=Path, exists=True), help='Calibration YAML of a video or folder.'
 )
-@click.option(
-    '--extrinsics', nargs=6, type=float, metavar='X Y Z ROLL PITCH YAW', help='Mounting of the camera: metres, radians.'
-)
+@click.option('--extrinsics', type=SixNumbers(), help='Camera mounting in the vehicle (m, rad).')
 def command(
     source: str,
     out: Path,

@@ -8,8 +8,8 @@ import click
 
 EPILOG = """\b
 Examples:
-  seg_perception train config/training/camvid.yaml --data camvid --out runs/camvid
-  seg_perception train config/training/camvid.yaml --data camvid --out runs/quick --set network.name=unet
+  seg_perception train config/training/deeplab_fast.yaml --data DIR --out runs/fast
+  seg_perception train config/training/compare.yaml --data DIR --out runs/unet --set network.name=unet
 """
 
 

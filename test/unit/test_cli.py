@@ -7,12 +7,14 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 
 from seg_perception import __version__, cli
 from seg_perception.errors import ConfigError
+from seg_perception.training.config import parse_train_config, read_yaml
 
 
 def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -53,6 +55,15 @@ def test_a_command_has_help_and_examples_that_parse(name: str) -> None:
     known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
     used = {o for e in examples for o in re.findall(r'(?<=\s)--?[a-z][a-z-]*', re.sub(r'\|.*|\(.*\)', '', e))}
     assert used - known == set()
+
+
+@pytest.mark.parametrize('name', cli.COMMANDS)
+def test_the_shipped_files_in_examples_are_there(name: str) -> None:
+    root = Path(cli.__file__).parents[2]
+    for file in re.findall(r'\b(?:config|engines)/\S+', load(name).epilog or ''):
+        assert (root / file).exists(), file
+        if name == 'train':
+            parse_train_config(read_yaml(root / file), file)
 
 
 @pytest.mark.parametrize('name', cli.COMMANDS)

@@ -41,6 +41,7 @@ def find_lines(points: MarkingPoints, config: LaneConfig) -> list[LaneLine]:
     """
     if len(points.x_m) < ORDER + 1 or points.length_m.sum() < config.min_painted_m:
         return []
+    points = points.sorted_by_x()
     theta, kappa = _common_shape(points)
     offsets = _piles(points, theta, kappa, config)
     if len(offsets) == 0:
@@ -48,9 +49,7 @@ def find_lines(points: MarkingPoints, config: LaneConfig) -> list[LaneLine]:
     start = np.zeros((len(offsets), ORDER + 1))
     start[:, 0], start[:, 1], start[:, 2] = offsets, theta, kappa / 2
     design = Design.of(points)
-    fit = fit_all(points, design, start)
-    judged = [_judge(points, design, fit, i, config) for i in range(len(offsets))]
-    lines = _supported([line for line in judged if line is not None], config)
+    lines = _supported(_judged(points, design, fit_all(points, design, start), config), config)
     if sum(line.painted_m for line in lines) < MIN_EXPLAINED * (points.length_m.sum() + points.clutter_m):
         return []
     return sorted(_distinct(lines, config), key=lambda line: -line.coefficients[0])
@@ -126,25 +125,42 @@ def _piles(points: MarkingPoints, theta: float, kappa: float, config: LaneConfig
     return np.array(found)
 
 
-def _judge(points: MarkingPoints, design: Design, fit: Fit, i: int, config: LaneConfig) -> LaneLine | None:
-    """Cut a line where its paint ends, fit it for the last time, and drop it unless it looks like a painted line."""
-    own = np.flatnonzero(fit.owner == i)
-    own = own[np.argsort(points.x_m[own])]
+def _judged(points: MarkingPoints, design: Design, fit: Fit, config: LaneConfig) -> list[LaneLine]:
+    """Cut lines where their paint ends, fit them for the last time, and drop what does not look like a painted line.
+
+    Args:
+        points: sorted by x.
+    """
+    chains = [_chain(points, np.flatnonzero(fit.owner == i), config) for i in range(len(fit.coefficients))]
+    start, end = (np.array([points.x_m[own[k]] if len(own) else 0.0 for own in chains]) for k in (0, -1))
+    painted = np.minimum([points.length_m[own].sum() for own in chains], end - start)
+    kept = [
+        i
+        for i, pure in enumerate(_purity(points, fit.coefficients, start, end) >= MIN_PURITY)
+        if pure and len(chains[i])
+    ]
+    if not kept:
+        return []
+    weights = np.zeros((len(kept), len(points.x_m)))
+    certain = weights_of(points)
+    for row, i in zip(weights, kept, strict=True):
+        row[chains[i]] = certain[chains[i]] / fit.spread[i]
+    lines = [
+        LaneLine(0, coefficients, covariance, float(start[i]), float(end[i]), float(painted[i]))
+        for i, coefficients, covariance in zip(kept, *solve(design, weights, fit.prior), strict=True)
+    ]
+    return [line for line in lines if line.sigma_m([line.x_start_m, line.x_end_m]).max() <= MAX_SIGMA_M]
+
+
+def _chain(points: MarkingPoints, own: npt.NDArray[np.intp], config: LaneConfig) -> npt.NDArray[np.intp]:
+    """Return the points of one line that hang together; none when they are too few or too little paint."""
     own = own[_longest_chain(points.x_m[own], points.length_m[own], config.max_gap_m)]
     if len(own) < MIN_ROWS:
-        return None
-    x, y, sigma, length = (v[own] for v in points[:4])
-    mine = MarkingPoints(x, y, sigma, length, 0.0)
-    start, end = float(x[0]), float(x[-1])
-    painted = min(float(length.sum()), end - start)
-    if painted < max(MIN_PAINTED_SHARE * (end - start), min(SHORT_PAINT_M, config.min_painted_m)):
-        return None
-    if _purity(points, fit.coefficients[i], start, end) < MIN_PURITY:
-        return None
-    own_design = Design(design.squares[own], design.right[own])
-    coefficients, covariance = (v[0] for v in solve(own_design, weights_of(mine)[None] / fit.spread[i], fit.prior))
-    line = LaneLine(0, coefficients, covariance, start, end, painted)
-    return line if line.sigma_m([start, end]).max() <= MAX_SIGMA_M else None
+        return own[:0]
+    span = float(points.x_m[own[-1]] - points.x_m[own[0]])
+    painted = min(float(points.length_m[own].sum()), span)
+    enough = painted >= max(MIN_PAINTED_SHARE * span, min(SHORT_PAINT_M, config.min_painted_m))
+    return own if enough else own[:0]
 
 
 def _supported(lines: list[LaneLine], config: LaneConfig) -> list[LaneLine]:
@@ -173,14 +189,18 @@ def _longest_chain(x: Float64, length: Float64, max_gap_m: float) -> slice:
     return slice(int(bounds[best]), int(bounds[best + 1]))
 
 
-def _purity(points: MarkingPoints, coefficients: Float64, start: float, end: float) -> float:
-    """Return the share of paint within a metre of the line that is on it; low in noise, zebras, letters and hatching."""
-    along = (points.x_m >= start) & (points.x_m <= end)
-    distance = np.abs(points.y_m - polynomial(coefficients, points.x_m))
-    on = along & (distance < 0.2 + 0.006 * np.abs(points.x_m))
+def _purity(points: MarkingPoints, coefficients: Float64, start: Float64, end: Float64) -> Float64:
+    """Return the share of paint within a metre of each line [L] that is on it.
+
+    It is low in noise, zebras, letters and hatching.
+    """
+    x = points.x_m
+    along = (x >= start[:, None]) & (x <= end[:, None])
+    distance = np.abs(points.y_m - polynomial(coefficients.T[:, :, None], x))
+    on = along & (distance < 0.2 + 0.006 * np.abs(x))
     beside = along & (distance > 0.45) & (distance < 1.1)
-    line, rest = points.length_m[on].sum(), points.length_m[beside].sum()
-    return float(line / max(line + rest, 1e-9))
+    line, rest = on @ points.length_m, beside @ points.length_m
+    return np.asarray(line / np.maximum(line + rest, 1e-9))
 
 
 def _distinct(lines: list[LaneLine], config: LaneConfig) -> list[LaneLine]:

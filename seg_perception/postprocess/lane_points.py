@@ -43,6 +43,12 @@ class MarkingPoints(NamedTuple):
     clutter_m: float
     """Length, as above, of runs in range that belong to no line."""
 
+    def sorted_by_x(self) -> MarkingPoints:
+        """Return the same points, nearest first."""
+        order = np.argsort(self.x_m)
+        x, y, sigma, length = (v[order] for v in self[:4])
+        return MarkingPoints(x, y, sigma, length, self.clutter_m)
+
 
 def marking_points(
     labels: npt.NDArray[np.uint8],

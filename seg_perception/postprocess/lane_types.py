@@ -59,7 +59,7 @@ class LaneConfig:
 
 
 def polynomial(coefficients: Float64, x_m: Float64) -> Float64:
-    """Return y of coefficients [4] at `x_m`, by Horner's rule; NumPy's polyval spends most of its time on checks."""
+    """Return y of coefficients [4, ...] at `x_m`, by Horner's rule; NumPy's polyval spends most of its time on checks."""
     c0, c1, c2, c3 = coefficients
     return np.asarray(c0 + x_m * (c1 + x_m * (c2 + x_m * c3)))
 

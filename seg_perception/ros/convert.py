@@ -185,16 +185,17 @@ class GridOut:
 
 def point_cloud(points: GroundPoints, stamp: Time, frame_id: str) -> PointCloud2:
     """Return sensor_msgs/PointCloud2 with x, y, z (float32, metres), label and confidence (uint8)."""
-    packed = np.zeros(len(points.xyz), POINT)
-    for axis, name in enumerate('xyz'):
-        packed[name] = points.xyz[:, axis]
-    packed['label'], packed['confidence'] = points.label, points.confidence
+    records = np.zeros((len(points.xyz), POINT.itemsize // 4), np.float32)
+    records[:, :3] = points.xyz
+    packed = records.view(np.uint8)
+    packed[:, POINT.fields['label'][1]] = points.label  # type: ignore[index]
+    packed[:, POINT.fields['confidence'][1]] = points.confidence  # type: ignore[index]
     message = PointCloud2(
-        height=1, width=len(packed), fields=POINT_FIELDS, point_step=POINT.itemsize, row_step=packed.nbytes
+        height=1, width=len(records), fields=POINT_FIELDS, point_step=POINT.itemsize, row_step=packed.nbytes
     )
     message.is_dense = True
     message.data = array.array('B')
-    message.data.frombytes(packed.tobytes())
+    message.data.frombytes(packed.reshape(-1))
     message.header.stamp, message.header.frame_id = stamp, frame_id
     return message
 

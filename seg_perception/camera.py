@@ -273,6 +273,12 @@ class Pose:
             ]
         )
 
+    @property
+    def yaw_rad(self) -> float:
+        """Heading of the child's x axis in the parent."""
+        x, y, z, w = self.quaternion
+        return math.atan2(2 * (x * y + z * w), 1 - 2 * (y * y + z * z))
+
     def transform(self, points: Array) -> Array:
         """Map points float [N, 3] from the child to the parent frame."""
         return np.asarray(points @ self.rotation.T + np.asarray(self.translation_m), np.float64)

@@ -14,7 +14,7 @@ from seg_perception.camera import CameraModel, Pose
 from seg_perception.engine.base import Engine
 from seg_perception.errors import CameraError
 from seg_perception.frames import Image, to_network
-from seg_perception.grid import GridConfig, GridMapper, Observation, OccupancyGrid
+from seg_perception.grid import GridConfig, GridMapper, Observation, OccupancyGrid, Visible
 from seg_perception.postprocess import LaneConfig, Lanes, LaneTracker, RegionConfig, above_ground, clean_labels
 
 
@@ -47,7 +47,7 @@ class CameraResult(NamedTuple):
     odom_from_vehicle: Pose | None
     problem: CameraError | None
     """Why this camera gives no evidence for grid and lanes; None when it does, or when nobody asked."""
-    visible: npt.NDArray[np.uint8] | None = None
+    visible: Visible | None = None
     """What the grid saw with this camera, for `grid.ground_points`; None when it gave no evidence."""
 
 

@@ -4,6 +4,7 @@ from seg_perception.grid.config import GridConfig
 from seg_perception.grid.fusion import GridMapper
 from seg_perception.grid.points import ground_points
 from seg_perception.grid.types import FREE, OCCUPIED, UNKNOWN, GroundPoints, Observation, OccupancyGrid
+from seg_perception.grid.walk import Visible
 
 __all__ = [
     'FREE',
@@ -14,5 +15,6 @@ __all__ = [
     'GroundPoints',
     'Observation',
     'OccupancyGrid',
+    'Visible',
     'ground_points',
 ]

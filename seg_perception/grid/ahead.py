@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -29,27 +30,26 @@ def nearest_ahead_m(view: PolarView, o: Observation) -> float:
     return float(o.vehicle_from_camera.translation_m[0] + view.ranges_m[nearest])
 
 
-def corridor(odds: Odds, origin_m: tuple[float, float], config: GridConfig, pose: Pose | None) -> Odds:
-    """Return the log-odds of the strip ahead, float32 [lines, distances]; 0 outside the window.
+def corridor(
+    odds: npt.NDArray[np.int16], origin_m: tuple[float, float], config: GridConfig, pose: Pose | None
+) -> npt.NDArray[np.int16]:
+    """Return the counts of the strip ahead, int16 [lines, distances]; 0 outside the window.
 
     Args:
-        odds: float32 [rows, columns] of the window whose cell (0, 0) has its corner at `origin_m`.
+        odds: int16 [rows, columns] of the window whose cell (0, 0) has its corner at `origin_m`.
         pose: the vehicle in the window's frame; None when that is the vehicle's own.
     """
     step = config.resolution_m
-    x = _distances_m(config)
     lines = max(1, round(config.corridor_width_m / step))
-    y = (np.arange(lines) - (lines - 1) / 2) * step
-    points: npt.NDArray[np.float64] = np.stack(np.broadcast_arrays(x, y[:, None], 0.0), axis=-1).reshape(-1, 3)
+    x, y = _first_m(config), -(lines - 1) / 2 * step
+    corners = np.array([[x, y, 0.0], [x + step, y, 0.0], [x, y + step, 0.0]])
     if pose is not None:
-        points = pose.transform(points)
-    column = np.floor((points[:, 0] - origin_m[0]) / step).astype(int)
-    row = np.floor((points[:, 1] - origin_m[1]) / step).astype(int)
-    rows, columns = odds.shape
-    inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
-    strip = np.zeros(len(points), np.float32)
-    strip[inside] = odds[row[inside], column[inside]]
-    return strip.reshape(lines, len(x))
+        corners = pose.transform(corners)
+    start, along, across = (corners[:, :2] - origin_m) / step - 0.5
+    matrix = np.column_stack([along - start, across - start, start])
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    size = (len(_distances_m(config)), lines)
+    return np.asarray(cv2.warpAffine(odds, matrix, size, None, flags, cv2.BORDER_CONSTANT, 0), np.int16)
 
 
 def free_ahead_m(
@@ -69,6 +69,9 @@ def free_ahead_m(
     return float(x[first + blocked[0]] - config.resolution_m / 2) if len(blocked) else float(config.x_max_m)
 
 
+def _first_m(config: GridConfig) -> float:
+    return max(0.0, config.x_min_m) + config.resolution_m / 2
+
+
 def _distances_m(config: GridConfig) -> npt.NDArray[np.float64]:
-    first = max(0.0, config.x_min_m) + config.resolution_m / 2
-    return np.arange(first, config.x_max_m, config.resolution_m, dtype=np.float64)
+    return np.arange(_first_m(config), config.x_max_m, config.resolution_m, dtype=np.float64)

@@ -1,8 +1,9 @@
-"""What one pixel says about its piece of ground, packed in one byte.
+"""What one pixel says about its piece of ground, packed in one signed byte.
 
-code = state x 64 + strength: state 0 drivable, 1 flat but not drivable, 2 solid; strength 0..63 is the log-odds on the scale 0..MAX_LOG_ODDS. Strength 0 says nothing, whatever the state.
-HIDDEN is what lies behind a solid, GAP the stretch before its contact that is smaller than a pixel. One byte keeps every pass over the
-image and the polar view in OpenCV's vectorised 8-bit code.
+The even part is the log-odds of being drivable on the scale -MAX_LOG_ODDS..MAX_LOG_ODDS; 0 says nothing. The lowest bit
+marks a solid: it ends the view along its bearing. A solid under the confidence threshold is UNSURE_SOLID. In what a
+camera sees, the lowest bit means "nothing free here": an obstacle, or HIDDEN behind one. One byte keeps every pass
+over the image, the polar view and the cells in vectorised 8-bit code.
 """
 
 from __future__ import annotations
@@ -19,10 +20,16 @@ from seg_perception.grid.config import GridConfig
 from seg_perception.labels import LabelMap
 
 MAX_LOG_ODDS = 4.0
-STEPS = 63
-DRIVABLE, FLAT, SOLID, HIDDEN, GAP = 0, 64, 128, 192, 193
+STEPS = 126
+"""MAX_LOG_ODDS in counts."""
+UNIT = MAX_LOG_ODDS / STEPS
+HIDDEN = UNSURE_SOLID = 1
+BLOCKS = np.uint8(0x81)
+"""The bits of a confident solid: negative and marked."""
 TRUSTED = 0.95
 """P(drivable | class) taken for a model that carries no measured value (and 1 - TRUSTED for the other classes)."""
+
+Evidence = npt.NDArray[np.int8]
 
 
 def log_odds(probability: float) -> float:
@@ -33,7 +40,7 @@ def log_odds(probability: float) -> float:
 
 
 class PixelEvidence:
-    """Tables from (label, confidence) to the one-byte code."""
+    """Tables from (label, confidence) to the one-byte evidence."""
 
     def __init__(self, config: GridConfig, labels: LabelMap, class_precision: Sequence[float] | None = None) -> None:
         if class_precision is not None and len(class_precision) != len(labels):
@@ -41,30 +48,25 @@ class PixelEvidence:
                 f'class_precision has {len(class_precision)} values; expected {len(labels)}, one per class'
             )
         drivable, ground = labels.drivable_lut(), labels.ground_lut()
-        self._state = np.zeros(256, np.uint8)
-        self._class_strength = np.zeros(256, np.uint8)  # stays 0 for void and for ids the model does not have
+        self._class = np.zeros(256, np.int8)  # stays 0 for void and for ids the model does not have
         for c in labels.classes:
             p = class_precision[c.id] if class_precision is not None else TRUSTED if drivable[c.id] else 1 - TRUSTED
-            odds = log_odds(p) if drivable[c.id] else -log_odds(p)
-            self._state[c.id] = DRIVABLE if drivable[c.id] else FLAT if ground[c.id] else SOLID
-            self._class_strength[c.id] = round(max(0.0, odds) / MAX_LOG_ODDS * 255)
-        self._confidence_strength = np.array(
+            odds = max(0.0, log_odds(p)) if drivable[c.id] else min(0.0, log_odds(p))
+            solid = not drivable[c.id] and not ground[c.id]
+            self._class[c.id] = 2 * round(odds / UNIT / 2) + solid
+        self._weight = np.array(
             [
-                round(log_odds(max(v, 0.5)) / MAX_LOG_ODDS * 255) if v > config.min_confidence else 0
+                round(log_odds(max(v, 0.5)) / MAX_LOG_ODDS * 127) if v > config.min_confidence else 0
                 for v in np.linspace(0, 1, 256)
             ],
-            np.uint8,
+            np.int8,
         )
-        steps = np.arange(64) * (MAX_LOG_ODDS / STEPS)
-        self.log_odds = np.concatenate([steps, -steps, -steps, 0 * steps]).astype(np.float32)
-        self.log_odds[GAP] = log_odds(TRUSTED)
-        """float32 [256]: log-odds of being drivable for each code; a GAP counts only against older evidence."""
 
-    def codes(self, labels: npt.NDArray[np.uint8], confidence: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Return the uint8 [h, w] codes of an image; a new array."""
-        strength = cv2.multiply(
-            cv2.LUT(labels, self._class_strength),
-            cv2.LUT(confidence, self._confidence_strength),
-            scale=STEPS / (255 * 255),
-        )
-        return np.asarray(cv2.add(strength, cv2.LUT(labels, self._state)), np.uint8)
+    def __call__(self, labels: npt.NDArray[np.uint8], confidence: npt.NDArray[np.uint8]) -> Evidence:
+        """Return the int8 [h, w] evidence of an image; a new array."""
+        kind = np.asarray(cv2.LUT(labels, self._class), np.int8)
+        odds = np.asarray(cv2.multiply(kind, cv2.LUT(confidence, self._weight), scale=1 / 127), np.int8)
+        odds &= np.int8(-2)
+        kind &= np.int8(1)
+        odds |= kind
+        return odds

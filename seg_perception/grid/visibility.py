@@ -1,45 +1,50 @@
-"""Rays from the camera decide what is seen: polar look-up tables and the walk along the ground.
+"""Look-up tables of one camera: its polar view of the ground, and where every cell of the grid lies in it.
 
-The polar view of one camera has one row per range and one column per bearing, both measured on the ground from
-the point below the camera. Walking outwards along a column, the first solid pixel is the obstacle's contact
-with the ground; everything behind it is hidden.
+The polar view has one row per bearing and one column per range, both measured on the ground from the point below the
+camera. `walk` goes outwards along the rows.
 """
 
 from __future__ import annotations
 
 import math
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.errors import CameraError
 from seg_perception.grid.config import GridConfig
-from seg_perception.grid.evidence import GAP, HIDDEN, SOLID
+from seg_perception.grid.lattice import Float, Lattice, Places, lattice, ranges_m
 
 MIN_HEIGHT_M = 0.05
-FAR_OUT = -1e9
-"""Index of a cell outside the view: so far out that its smallest share in an interpolation stays outside."""
-Float = npt.NDArray[np.float64]
+POSE_STEP_M, POSE_STEP_RAD = 0.002, 0.0002
+"""Tables serve every pose within this of the one they were built for: TF that trembles must not cost new tables."""
+
+KEPT_VIEWS = 32
 
 
-class PolarView(NamedTuple):
-    """Look-up tables of one camera at one pose for one grid window; shared and read-only."""
+@dataclass(frozen=True, slots=True, eq=False)
+class PolarView:
+    """Look-up tables of one camera at one pose for one grid window; shared and read-only. B bearings, R ranges."""
 
-    ranges_m: Float  # [R] from the camera's foot point
+    foot_m: tuple[float, float]  # the point below the camera, vehicle frame
+    lattice: Lattice
+    first_range: int  # index of the first range among those of the lattice
+    first_bearing: int  # the same of the first bearing; negative right of the vehicle's x axis
+    ranges_m: Float  # [R] from the foot point
     bearings_rad: Float  # [B] in the vehicle frame, 0 ahead, positive left
-    pixel_map: npt.NDArray[np.int16]  # [R, B, 2] nearest pixel (x - 0, y - first_row), (-1, -1) where nothing is seen
+    pixel_map: npt.NDArray[np.int16]  # [B, R, 2] nearest pixel (x, y - first_row), (-1, -1) where nothing is seen
     first_row: int  # image rows outside first_row..last_row are never read
     last_row: int
     nearest: npt.NDArray[np.intp]  # [B] index of the first range inside the image; R where there is none
     band_end: npt.NDArray[np.intp]  # [R + 1] index one past an obstacle whose contact is at a range index
     guard: int  # ranges that half a pixel row spans at most
-    cell_map: npt.NDArray[np.int16]  # [rows, columns, 2] nearest (bearing, range) of each cell of the vehicle window
-    cell_field: npt.NDArray[np.float32]  # [rows, columns, 2] the same before rounding; FAR_OUT outside the view
-    weight: npt.NDArray[np.float32]  # [rows, columns] 0..1, falls with the range error that pitch uncertainty causes
+    weight: npt.NDArray[np.int8]  # [B, R] 127 x weight, which falls with the range error that pitch uncertainty causes
+    outline_m: Float  # [N, 2] points around what is seen, vehicle frame
 
 
 def polar_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarView:
@@ -48,19 +53,46 @@ def polar_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarView
     Raises:
         CameraError: the camera is not above the ground, or sees no ground inside the grid.
     """
-    found = _view_or_error(camera, pose, config)
-    if isinstance(found, CameraError):
-        raise CameraError(str(found))
-    return found
+    return _VIEWS.get(camera, pose, config)
 
 
-@lru_cache(maxsize=32)
-def _view_or_error(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarView | CameraError:
-    """Keep the refusal too: a rear camera that sees nothing of the window must not cost a table at every frame."""
-    try:
-        return _build_view(camera, pose, config)
-    except CameraError as error:
-        return error
+class _Views:
+    """The views built last, and the refusals: a rear camera that sees nothing must not cost a table at every frame."""
+
+    def __init__(self) -> None:
+        self._built: OrderedDict[tuple[CameraModel, GridConfig, Pose], PolarView | CameraError] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, camera: CameraModel, pose: Pose, config: GridConfig) -> PolarView:
+        with self._lock:
+            found = self._find(camera, pose, config)
+        if isinstance(found, CameraError):
+            raise CameraError(str(found))
+        return found
+
+    def _find(self, camera: CameraModel, pose: Pose, config: GridConfig) -> PolarView | CameraError:
+        for key, built in self._built.items():
+            if _close(key[2], pose) and key[:2] == (camera, config):
+                self._built.move_to_end(key)
+                return built
+        found: PolarView | CameraError
+        try:
+            found = _build_view(camera, pose, config)
+        except CameraError as error:
+            found = error
+        self._built[camera, config, pose] = found
+        if len(self._built) > KEPT_VIEWS:
+            self._built.popitem(last=False)
+        return found
+
+
+_VIEWS = _Views()
+
+
+def _close(a: Pose, b: Pose) -> bool:
+    """Tell whether two poses are within POSE_STEP_M and POSE_STEP_RAD; a small turn is twice its quaternion's change."""
+    moved = max(abs(p - q) for p, q in zip(a.translation_m, b.translation_m, strict=True))
+    return moved <= POSE_STEP_M and 2 * math.dist(a.quaternion, b.quaternion) <= POSE_STEP_RAD
 
 
 def _build_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarView:
@@ -70,12 +102,15 @@ def _build_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarVie
             f'camera is {height:.2f} m above the ground (z {pose.translation_m[2]:.2f}, ground {config.ground_z_m:.2f}); '
             f'expected more than {MIN_HEIGHT_M} m: check the extrinsics and ground_z_m'
         )
-    ranges, bearings = _lattice(camera, pose, config, height)
+    used, first_range, ranges, first_bearing, bearings = _lattice(camera, pose, config, height)
     u, v, valid = _project(camera, pose, config, ranges, bearings)
     du, dv = (np.gradient(c, ranges, axis=0) for c in (u, v))
     spacing = np.hypot(du, dv)  # pixels per metre of ground
     valid &= spacing * config.max_row_m >= 1.0
-    if not valid.any():
+    x = pose.translation_m[0] + ranges[:, None] * np.cos(bearings)
+    y = pose.translation_m[1] + ranges[:, None] * np.sin(bearings)
+    in_window = (x > config.x_min_m) & (x < config.x_max_m) & (y > config.y_min_m) & (y < config.y_max_m)
+    if not (valid & in_window).any():
         raise _no_ground(pose)
     rows = v[valid].round().astype(int)
     first_row, last_row = int(rows.min()), int(rows.max())
@@ -83,18 +118,30 @@ def _build_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarVie
     pixel_map[..., 0][valid] = u[valid].round()
     pixel_map[..., 1][valid] = v[valid].round() - first_row
     nearest = np.where(valid.any(axis=0), valid.argmax(axis=0), len(ranges))
-    cell_map, cell_field, weight = _cells(pose, config, ranges, bearings, height)
-    inside = cell_map[cell_map[..., 0] >= 0]
-    if not valid[inside[:, 1], inside[:, 0]].any():
-        raise _no_ground(pose)
     # Half a pixel from the last free pixel's centre to the contact, half a range from a cell to its nearest range.
     half_pixel_m = np.where(valid, (np.abs(du) + np.abs(dv)) / (2 * np.maximum(spacing, 1e-9) ** 2), 0.0).max(axis=1)
     guard = int(np.ceil((half_pixel_m[:-1] / np.diff(ranges)).max() + 0.5 - 1e-3))
     guard = min(guard, len(ranges) - 1)
-    band_end = np.append(np.searchsorted(ranges, ranges + config.obstacle_depth_m), len(ranges))
+    depth = max(config.obstacle_depth_m, config.resolution_m)
+    band_end = np.append(np.searchsorted(ranges, ranges + depth), len(ranges))
     band_end = np.maximum(band_end, np.minimum(np.arange(len(ranges) + 1) + 1, len(ranges)))
+    range_sigma = config.pitch_sigma_rad * (ranges**2 + height**2) / height
+    weight = np.rint(127 / np.hypot(1.0, range_sigma)).astype(np.int8)
     return PolarView(
-        ranges, bearings, pixel_map, first_row, last_row, nearest, band_end, guard, cell_map, cell_field, weight
+        pose.translation_m[:2],
+        used,
+        first_range,
+        first_bearing,
+        ranges,
+        bearings,
+        np.ascontiguousarray(pixel_map.transpose(1, 0, 2)),
+        first_row,
+        last_row,
+        nearest,
+        band_end,
+        guard,
+        np.tile(weight, (len(bearings), 1)),
+        _outline(pose, ranges, bearings, valid),
     )
 
 
@@ -107,36 +154,35 @@ def _no_ground(pose: Pose) -> CameraError:
     )
 
 
-def _lattice(camera: CameraModel, pose: Pose, config: GridConfig, height: float) -> tuple[Float, Float]:
-    """Choose ranges and bearings: a fraction of a pixel or half a cell apart, whichever is coarser."""
+def _lattice(
+    camera: CameraModel, pose: Pose, config: GridConfig, height: float
+) -> tuple[Lattice, int, Float, int, Float]:
+    """Choose the lattice, and the part of it that the camera may see: its first range, ranges, first bearing, bearings."""
     x, y = pose.translation_m[:2]
     corners = [(cx - x, cy - y) for cx in (config.x_min_m, config.x_max_m) for cy in (config.y_min_m, config.y_max_m)]
     farthest = max(math.hypot(*c) for c in corners)
-    coarse_ranges: Float = np.geomspace(0.02, farthest, 160, dtype=np.float64)
+    coarse_ranges: Float = np.geomspace(0.02, farthest, 100, dtype=np.float64)
     forward = pose.rotation[:, 2]
     heading = math.atan2(forward[1], forward[0])
-    coarse_bearings: Float = heading + np.linspace(-math.pi, math.pi, 721, dtype=np.float64)
+    coarse_bearings: Float = heading + np.linspace(-math.pi, math.pi, 361, dtype=np.float64)
     _, _, seen = _project(camera, pose, config, coarse_ranges, coarse_bearings)
     if not seen.any():
         raise _no_ground(pose)
     columns = np.flatnonzero(seen.any(axis=0))
     rows = np.flatnonzero(seen.any(axis=1))
-    low, high = coarse_bearings[max(0, columns[0] - 1)], coarse_bearings[min(720, columns[-1] + 1)]
-    step = max(0.6 / camera.fx, 0.5 * config.resolution_m / farthest)
-    bearings = np.arange(low, high + step, step)
-    half_cell = config.resolution_m / 2
-    r = max(half_cell, coarse_ranges[max(0, rows[0] - 1)] - config.obstacle_depth_m - config.resolution_m)
-    end = min(farthest, coarse_ranges[min(159, rows[-1] + 1)])
-    ranges = [r]
-    while r < end:
-        row = (r * r + height * height) / (height * camera.fy)
-        if row > 2 * config.max_row_m:
-            break
-        r += max(half_cell, row / 3)
-        ranges.append(r)
-    if len(ranges) < 2 or len(bearings) < 2:
+    far = math.sqrt(1.5 * config.max_row_m * height * camera.fy)
+    used = lattice(config.resolution_m, height, (camera.fx, camera.fy), min(farthest, far))
+    ranges = ranges_m(used)
+    near = coarse_ranges[max(0, rows[0] - 1)] - max(config.obstacle_depth_m, config.resolution_m) - config.resolution_m
+    end = coarse_ranges[min(99, rows[-1] + 1)]
+    first, last = np.searchsorted(ranges, (near, end))
+    ranges = ranges[first : last + 1]
+    step = used.step_rad
+    low = math.floor(coarse_bearings[max(0, columns[0] - 1)] / step)
+    high = min(math.ceil(coarse_bearings[min(360, columns[-1] + 1)] / step) + 1, low + used.bearings)
+    if len(ranges) < 2 or high - low < 2:
         raise _no_ground(pose)
-    return np.array(ranges), bearings
+    return used, int(first), ranges, low, step * np.arange(low, high)
 
 
 def _project(
@@ -155,58 +201,24 @@ def _project(
     return u, v, valid.reshape(u.shape) & inside
 
 
-def _cells(
-    pose: Pose, config: GridConfig, ranges: Float, bearings: Float, height: float
-) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Polar sample of every cell centre, rounded and not, and the weight of its evidence."""
-    x = config.x_min_m + (np.arange(config.columns) + 0.5) * config.resolution_m - pose.translation_m[0]
-    y = config.y_min_m + (np.arange(config.rows) + 0.5) * config.resolution_m - pose.translation_m[1]
-    cell_range = np.hypot(x, y[:, None])
-    step = bearings[1] - bearings[0]
-    angle = np.arctan2(y[:, None], x) - bearings[0]
-    turn = np.mod(angle + step / 2, 2 * math.pi) / step - 0.5
-    row = np.interp(cell_range, ranges, np.arange(len(ranges)), left=-1, right=-1)
-    field = np.stack([turn, row], axis=-1).astype(np.float32)
-    field[(row < 0) | (turn > len(bearings) - 0.5)] = FAR_OUT
-    if len(bearings) * step >= 2 * math.pi:
-        # Where the full circle is cut open, interpolation would average the first and the last bearing.
-        off_cut = np.abs(np.mod(angle + math.pi, 2 * math.pi) - math.pi) * cell_range
-        field[off_cut < 1.5 * config.resolution_m] = FAR_OUT
-    cell_map = np.maximum(np.rint(field), -1).astype(np.int16)
-    range_sigma = config.pitch_sigma_rad * (cell_range**2 + height**2) / height
-    return cell_map, field, (1 / np.hypot(1.0, range_sigma)).astype(np.float32)
+@lru_cache(maxsize=KEPT_VIEWS)
+def cell_map(view: PolarView, config: GridConfig) -> Places:
+    """Nearest (range, bearing) of every cell centre of the vehicle window, int16 [rows, columns, 2]; (-1, -1) outside."""
+    x = config.x_min_m + (np.arange(config.columns) + 0.5) * config.resolution_m - view.foot_m[0]
+    y = config.y_min_m + (np.arange(config.rows) + 0.5) * config.resolution_m - view.foot_m[1]
+    ranges, bearings, step = view.ranges_m, view.bearings_rad, view.lattice.step_rad
+    distance = np.hypot(x, y[:, None])
+    turn = np.mod(np.arctan2(y[:, None], x) - bearings[0] + step / 2, 2 * math.pi) / step
+    middles = (ranges[1:] + ranges[:-1]) / 2
+    cells = np.stack([np.searchsorted(middles, distance), turn], axis=-1).astype(np.int16)
+    cells[(distance < ranges[0]) | (distance > ranges[-1]) | (turn >= len(bearings))] = -1
+    return cells
 
 
-def visible_codes(view: PolarView, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Walk every bearing outwards; return the uint8 [R, B] codes of what is visible, 0 where nothing is known.
-
-    Args:
-        codes: uint8 [last_row - first_row + 1, w] codes of the image rows that the view reads.
-    """
-    polar = np.asarray(cv2.remap(codes, view.pixel_map, None, cv2.INTER_NEAREST, None, cv2.BORDER_CONSTANT, 0))
-    count = polar.shape[0]
-    hidden = np.maximum.accumulate((polar > SOLID).view(np.uint8), axis=0)
-    contact = count - hidden.sum(axis=0, dtype=np.intp)
-    blocked = np.flatnonzero(contact < count)
-    start = contact[blocked]
-    strongest = polar[start, blocked]
-    # A free pixel was judged at its centre: up to the contact, or to the side of an obstacle, half a pixel later,
-    # nothing is proved free.
-    beside = hidden.copy()
-    beside[:, 1:] |= hidden[:, :-1]
-    beside[:, :-1] |= hidden[:, 1:]
-    near = polar[: count - view.guard]
-    gap = beside[view.guard :]
-    near *= 1 - gap
-    near += gap * np.uint8(GAP)
-    polar[count - view.guard :] *= 1 - beside[count - view.guard :]
-    polar *= 1 - hidden
-    polar += hidden * np.uint8(HIDDEN)
-    # A contact at the image's border lies nearer than anything seen: the obstacle ends where the view begins.
-    cut_off = start == view.nearest[blocked]
-    end = np.where(cut_off, start + 1, view.band_end[start])
-    begin = np.where(cut_off, np.searchsorted(view.band_end[:-1], start, side='left'), start)
-    for offset in range(int((end - begin).max(initial=0))):
-        inside = begin + offset < end
-        polar[begin[inside] + offset, blocked[inside]] = strongest[inside]
-    return polar
+def _outline(pose: Pose, ranges: Float, bearings: Float, valid: npt.NDArray[np.bool_]) -> Float:
+    """Points around what is seen: the nearest and the farthest range along bearings a few degrees apart."""
+    seen = np.flatnonzero(valid.any(axis=1))
+    spread = np.linspace(bearings[0], bearings[-1], 73)
+    direction = np.column_stack([np.cos(spread), np.sin(spread)])
+    ends = np.vstack([ranges[seen[0]] * direction, ranges[seen[-1]] * direction])
+    return np.asarray(ends + pose.translation_m[:2], np.float64)

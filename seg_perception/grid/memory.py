@@ -1,0 +1,138 @@
+"""What is known about the ground around the vehicle, kept in the axes of odom."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from seg_perception.camera import Pose
+from seg_perception.grid.cells import Odds, add_evidence, drop_free, look_up, mark
+from seg_perception.grid.config import GridConfig
+from seg_perception.grid.evidence import UNIT, Evidence
+from seg_perception.grid.lattice import cell_tables, centre, ranges_m
+from seg_perception.grid.walk import Visible
+
+MEMORY = 2.0
+"""Largest log-odds that a cell remembers: a few images turn it over."""
+
+MEMORY_UNIT = MEMORY / np.iinfo(np.int16).max
+"""Log-odds of one count: the 16 bits end where the memory does, so that saturation is the limit."""
+
+GAIN = 0.4
+"""Share of an image's log-odds that enters the memory: consecutive images are not independent."""
+
+
+class Look(NamedTuple):
+    """What one camera saw, where the vehicle was, and how long ago that was."""
+
+    visible: Visible
+    odom_from_vehicle: Pose
+    age_s: float
+
+
+class OdomMemory:
+    """Log-odds of being drivable in a square window that moves with the vehicle by whole cells and forgets.
+
+    It is as wide as the longer side of the configured window, so that it reaches as far ahead at every heading.
+    """
+
+    def __init__(self, config: GridConfig) -> None:
+        self._config = config
+        side = max(config.columns, config.rows)
+        self.odds: Odds = np.zeros((side, side), np.int16)
+        self._spare = np.zeros_like(self.odds)
+        self._corner: tuple[int, int] | None = None  # in whole cells of the odom frame
+        self._circle: Evidence = np.zeros((0, 0), np.int8)  # polar evidence by bearing in odom; zero but for `_filled`
+        self._filled: tuple[tuple[slice, slice], ...] = ()
+
+    @property
+    def origin_m(self) -> tuple[float, float]:
+        """The corner of cell (0, 0) in odom."""
+        assert self._corner is not None
+        return self._corner[0] * self._config.resolution_m, self._corner[1] * self._config.resolution_m
+
+    def advance(self, pose: Pose, seconds: float) -> None:
+        """Let evidence fade and put the window around the vehicle at `pose`; no cell is ever resampled."""
+        c = self._config
+        middle = pose.transform(np.array([[(c.x_min_m + c.x_max_m) / 2, (c.y_min_m + c.y_max_m) / 2, 0.0]]))[0]
+        side = len(self.odds)
+        corner = (round(middle[0] / c.resolution_m - side / 2), round(middle[1] / c.resolution_m - side / 2))
+        if seconds > 0:
+            cv2.addWeighted(self.odds, self._share(seconds), self.odds, 0.0, 0.0, self.odds)
+        if self._corner is not None and corner != self._corner:
+            self._shift(corner[0] - self._corner[0], corner[1] - self._corner[1])
+        self._corner = corner
+
+    def _share(self, age_s: float) -> float:
+        return float(0.5 ** (age_s / self._config.half_life_s))
+
+    def _shift(self, dx: int, dy: int) -> None:
+        side = len(self.odds)
+        moved = self._spare
+        moved.fill(0)
+        if abs(dx) < side and abs(dy) < side:
+            moved[max(0, -dy) : side - max(0, dy), max(0, -dx) : side - max(0, dx)] = self.odds[
+                max(0, dy) : side - max(0, -dy), max(0, dx) : side - max(0, -dx)
+            ]
+        self.odds, self._spare = moved, self.odds
+
+    def add(self, looks: Sequence[Look]) -> None:
+        """Add what the cameras saw; what was free where one of them sees an obstacle is forgotten before."""
+        seen = []
+        for look in looks:
+            found = self._cells(look.visible, look.odom_from_vehicle)
+            if found is not None:
+                part, cells = found
+                drop_free(part, cells)
+                seen.append((part, cells, look.age_s))
+        for part, cells, age_s in seen:
+            add_evidence(part, cells, round(GAIN * self._share(age_s) * UNIT / MEMORY_UNIT))
+
+    def _cells(self, visible: Visible, pose: Pose) -> tuple[Odds, Evidence] | None:
+        """Return the part of the window that a camera can see, and its evidence there; None when there is none."""
+        view, step = visible.view, self._config.resolution_m
+        yaw, (x, y, _) = pose.yaw_rad, pose.translation_m
+        c, s = math.cos(yaw), math.sin(yaw)
+        origin = self.origin_m
+        to_cell = np.array([[c, -s, x - origin[0]], [s, c, y - origin[1]]]) / step
+        left, top, right, bottom = self._bounds(view.outline_m @ to_cell[:, :2].T + to_cell[:, 2])
+        if left >= right or top >= bottom:
+            return None
+        # The nearest of the places half a cell apart to the centre of the first cell, counted from the foot point.
+        foot = to_cell[:, :2] @ view.foot_m + to_cell[:, 2]
+        middle = centre(view.lattice)
+        column = round(2 * (left + 0.5 - foot[0])) + middle
+        row = round(2 * (top + 0.5 - foot[1])) + middle
+        table = cell_tables(view.lattice)[row % 2][column % 2]
+        places = table[row // 2 : row // 2 + bottom - top, column // 2 : column // 2 + right - left]
+        cells = look_up(self._round(visible, yaw), places)
+        to_cell[:, 2] -= left, top
+        mark(cells, visible, to_cell)
+        return self.odds[top:bottom, left:right], cells
+
+    def _round(self, visible: Visible, yaw_rad: float) -> Evidence:
+        """Put what a camera sees at its bearings in odom; the memory is used again by the next camera."""
+        view = visible.view
+        shape = (view.lattice.bearings, len(ranges_m(view.lattice)))
+        if self._circle.shape != shape:
+            self._circle, self._filled = np.zeros(shape, np.int8), ()
+        for place in self._filled:
+            self._circle[place] = 0
+        columns = slice(view.first_range, view.first_range + len(view.ranges_m))
+        first = (view.first_bearing + round(yaw_rad / view.lattice.step_rad)) % shape[0]
+        count = min(len(visible.evidence), shape[0] - first)
+        self._filled = ((slice(first, first + count), columns), (slice(0, len(visible.evidence) - count), columns))
+        self._circle[self._filled[0]] = visible.evidence[:count]
+        self._circle[self._filled[1]] = visible.evidence[count:]
+        return self._circle
+
+    def _bounds(self, place: npt.NDArray[np.float64]) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of the cells around places, within the window."""
+        low = np.clip(np.floor(place.min(axis=0)) - 2, 0, len(self.odds)).astype(int)
+        high = np.clip(np.ceil(place.max(axis=0)) + 2, 0, len(self.odds)).astype(int)
+        return int(low[0]), int(low[1]), int(high[0]), int(high[1])

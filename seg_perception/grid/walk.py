@@ -1,0 +1,117 @@
+"""Rays from the camera decide what is seen: the walk along the ground.
+
+Walking outwards along a bearing, the first confident solid is the obstacle; everything behind its contact with the
+ground is hidden.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from seg_perception.grid.evidence import BLOCKS, HIDDEN, UNSURE_SOLID, Evidence
+from seg_perception.grid.visibility import PolarView
+
+EDGE = np.arange(1, 9)
+"""Ranges, some four pixel rows, that the uncertain edge of an obstacle is followed towards the camera."""
+
+INSIDE = np.arange(0, 9, 2)
+"""Ranges behind the contact at which an obstacle is looked at: its very edge is the least certain part of it."""
+
+Index = npt.NDArray[np.intp]
+
+
+class Contacts(NamedTuple):
+    """Where obstacles stand, one for each bearing that ends at one inside the picture."""
+
+    xy_m: npt.NDArray[np.float64]  # [N, 2] half a cell behind the contact, vehicle frame
+    evidence: Evidence  # [N]
+
+
+class Visible(NamedTuple):
+    """What one camera sees of the ground."""
+
+    view: PolarView
+    evidence: Evidence  # [B, R]
+    contacts: Contacts
+
+
+def walk(view: PolarView, image: Evidence, resolution_m: float) -> Visible:
+    """Walk every bearing outwards.
+
+    Args:
+        image: int8 [last_row - first_row + 1, w] evidence of the image rows that the view reads.
+        resolution_m: size of a cell.
+    """
+    source = image.view(np.uint8)
+    polar: Evidence = np.asarray(
+        cv2.remap(source, view.pixel_map, None, cv2.INTER_NEAREST, None, cv2.BORDER_CONSTANT, 0)
+    ).view(np.int8)
+    count = len(view.ranges_m)
+    solid = (polar.view(np.uint8) & BLOCKS) == BLOCKS
+    contact = solid.argmax(axis=1)
+    blocked = np.flatnonzero(solid[np.arange(len(contact)), contact])
+    start, found = _stand(polar, blocked, contact[blocked])
+    weight = view.weight[blocked, start]
+    found = ((found * weight.astype(np.int16) // 127) & -2 | HIDDEN).astype(np.int8)
+    contact[:] = count
+    contact[blocked] = start
+    polar -= polar == UNSURE_SOLID
+    polar = np.asarray(cv2.multiply(polar, view.weight, polar, 1 / 127))
+    polar &= np.int8(-2)
+    _hide(polar, _limit(view, contact), count)
+    # A contact at the image's border lies nearer than anything seen: the obstacle ends where the view begins.
+    cut_off = start == view.nearest[blocked]
+    end = np.where(cut_off, start + 1, view.band_end[start])
+    begin = np.where(cut_off, np.searchsorted(view.band_end[:-1], start, side='left'), start)
+    after = _after(count)
+    band = (after[begin] ^ after[end]) & found[:, None]
+    polar[blocked] |= band
+    return Visible(view, polar, _contacts(view, blocked[~cut_off], start[~cut_off], found[~cut_off], resolution_m))
+
+
+def _stand(polar: Evidence, blocked: Index, start: Index) -> tuple[Index, Evidence]:
+    """Move contacts to the near edge of the obstacle's uncertain rim; return them and the strongest evidence inside."""
+    row = blocked[:, None]
+    inside = polar[row, np.minimum(start[:, None] + INSIDE, polar.shape[1] - 1)]
+    found = np.where(inside & 1, inside, np.int8(0)).min(axis=1)
+    rim = polar[row, np.maximum(start[:, None] - EDGE, 0)] == UNSURE_SOLID
+    return start - np.where(rim.all(axis=1), len(EDGE), rim.argmin(axis=1)), found
+
+
+def _limit(view: PolarView, contact: Index) -> Index:
+    """Index from which nothing along each bearing is proved free.
+
+    A free pixel was judged at its centre: up to the contact, or to the side of an obstacle, half a pixel later,
+    nothing is.
+    """
+    count = len(view.ranges_m)
+    near = contact.copy()
+    np.minimum(near[1:], contact[:-1], out=near[1:])
+    np.minimum(near[:-1], contact[1:], out=near[:-1])
+    return np.where(near < count, np.maximum(near - view.guard, 0), count)
+
+
+def _hide(polar: Evidence, limit: Index, count: int) -> None:
+    hidden = _after(count)[limit]
+    polar &= ~hidden
+    hidden &= HIDDEN
+    polar |= hidden
+
+
+@lru_cache(maxsize=32)
+def _after(count: int) -> Evidence:
+    """int8 [count + 1, count]: row i has all bits set from column i on; a view of little memory."""
+    steps = np.repeat(np.array([0, -1], np.int8), count)
+    return np.lib.stride_tricks.sliding_window_view(steps, count)[::-1]
+
+
+def _contacts(view: PolarView, bearing: Index, start: Index, found: Evidence, resolution_m: float) -> Contacts:
+    angle = view.bearings_rad[bearing]
+    distance = (view.ranges_m[np.maximum(start - 1, 0)] + view.ranges_m[start] + resolution_m) / 2
+    xy = np.column_stack([np.cos(angle), np.sin(angle)]) * distance[:, None] + view.foot_m
+    return Contacts(xy, found)

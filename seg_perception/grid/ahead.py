@@ -18,8 +18,6 @@ START_M = 2.0
 
 AHEAD_RAD = 0.05
 
-Odds = npt.NDArray[np.float32]
-
 
 def nearest_ahead_m(view: PolarView, o: Observation) -> float:
     """Return where, along the vehicle's x axis, a camera first sees the ground ahead; infinite when it sees none."""
@@ -52,16 +50,18 @@ def corridor(
     return np.asarray(cv2.warpAffine(odds, matrix, size, None, flags, cv2.BORDER_CONSTANT, 0), np.int16)
 
 
-def free_ahead_m(
-    strip: Odds, config: GridConfig, free_threshold: float, occupied_threshold: float, nearest_m: float
-) -> float:
+def free_ahead_m(strip: npt.NDArray[np.int16], config: GridConfig, free: int, occupied: int, nearest_m: float) -> float:
     """Walk the `corridor` from where ground is first seen to the first distance that is not free over its whole width.
 
-    Returns NaN when nothing is known there.
+    Args:
+        free, occupied: counts from which up, or down, a cell is free or occupied.
+
+    Returns:
+        NaN when nothing is known there.
     """
     x = _distances_m(config)
-    clear = np.asarray((strip >= free_threshold).all(axis=0))
-    known = clear | (strip <= occupied_threshold).any(axis=0)
+    clear = np.asarray((strip >= free).all(axis=0))
+    known = clear | (strip <= occupied).any(axis=0)
     first = int(known.argmax())
     if not known.any() or x[first] > nearest_m + START_M:
         return math.nan

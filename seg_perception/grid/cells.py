@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -44,33 +42,36 @@ def mark(cells: Evidence, visible: Visible, from_vehicle: npt.NDArray[np.float64
     cells[row[inside], column[inside]] = visible.contacts.evidence[inside]
 
 
-def drop_free(odds: Odds, cells: Evidence) -> None:
-    """Forget free evidence where an image shows an obstacle, or hides the ground behind one."""
-    kept = ((cells & np.int8(1)) - np.int8(1)).astype(np.int16).view(np.uint16)
-    kept >>= np.uint16(1)
-    np.minimum(odds, kept.view(np.int16), out=odds)
+def drop_free(odds: Odds, counts: Odds) -> None:
+    """Forget free evidence where an image shows an obstacle, or hides the ground behind one.
+
+    Args:
+        counts: int16 [rows, columns] evidence of the image, its lowest bit as in the evidence of one byte.
+    """
+    limit = counts << np.int16(15)
+    limit ^= np.int16(0x7FFF)  # -1 where the lowest bit is set, the largest number elsewhere
+    np.minimum(odds, limit, out=odds)
 
 
-def add_evidence(odds: Odds, cells: Evidence, gain: int) -> None:
-    """Add the evidence of one image, `gain` counts for each of its own; the sum stays within 16 bits."""
-    counts = (cells & np.int8(-2)).astype(np.int16)
+def add_evidence(odds: Odds, counts: Odds, gain: int) -> None:
+    """Add the evidence of one image, `gain` counts for each of its own; the sum stays within 16 bits.
+
+    Args:
+        counts: as for `drop_free`; is changed.
+    """
+    counts &= np.int16(-2)
     if gain != 1:
         counts *= np.int16(gain)
     cv2.add(odds, counts, odds)
 
 
-def occupancy(odds: Odds, unit: float, free_log_odds: float, occupied_log_odds: float) -> npt.NDArray[np.int8]:
-    """Return 0 free, 100 occupied, -1 unknown; a new array.
-
-    Args:
-        unit: log-odds of one count.
-        free_log_odds: a cell is free from here up, `occupied_log_odds`: occupied from here down.
-    """
-    cells = (odds < np.int16(math.ceil(free_log_odds / unit))).view(np.int8)
+def occupancy(odds: Odds, free: int, occupied: int) -> npt.NDArray[np.int8]:
+    """Return 0 where there are `free` counts or more, 100 where `occupied` or fewer, -1 elsewhere; a new array."""
+    cells = (odds < np.int16(free)).view(np.int8)
     cells *= np.int8(UNKNOWN - FREE)
-    occupied = (odds <= np.int16(math.floor(occupied_log_odds / unit))).view(np.int8)
-    occupied *= np.int8(OCCUPIED - UNKNOWN)
-    cells += occupied
+    taken = (odds <= np.int16(occupied)).view(np.int8)
+    taken *= np.int8(OCCUPIED - UNKNOWN)
+    cells += taken
     return cells
 
 

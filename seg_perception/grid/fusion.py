@@ -161,17 +161,17 @@ class GridMapper:
         self._held = {name: held for name, held in self._held.items() if held[0] >= limit}
         odds: Odds = np.zeros((config.rows, config.columns), np.int16)
         for _, cells in self._held.values():
-            add_evidence(odds, cells, 1)
+            add_evidence(odds, cells.astype(np.int16), 1)
         return odds
 
     def _snapshot(self, odds: Odds, unit: float) -> OccupancyGrid:
         config, pose = self._config, self._pose
         origin_m = self._memory.origin_m if self._memory else (config.x_min_m, config.y_min_m)
-        limits = (self._free_log_odds, self._occupied_log_odds)
-        cells = probabilities(odds, unit) if config.probabilities else occupancy(odds, unit, *limits)
+        limits = (math.ceil(self._free_log_odds / unit), math.floor(self._occupied_log_odds / unit))
+        cells = probabilities(odds, unit) if config.probabilities else occupancy(odds, *limits)
         nearest_m = min(self._near_m.values(), default=math.inf)
         strip = corridor(odds, origin_m, config, pose)
-        ahead = free_ahead_m(strip * unit, config, *limits, nearest_m)
+        ahead = free_ahead_m(strip, config, *limits, nearest_m)
         assert self._stamp_ns is not None
         return OccupancyGrid(
             cells, config.resolution_m, *origin_m, 'odom' if self._memory else 'vehicle', self._stamp_ns, ahead

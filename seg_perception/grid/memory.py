@@ -62,23 +62,25 @@ class OdomMemory:
         middle = pose.transform(np.array([[(c.x_min_m + c.x_max_m) / 2, (c.y_min_m + c.y_max_m) / 2, 0.0]]))[0]
         side = len(self.odds)
         corner = (round(middle[0] / c.resolution_m - side / 2), round(middle[1] / c.resolution_m - side / 2))
-        if seconds > 0:
-            cv2.addWeighted(self.odds, self._share(seconds), self.odds, 0.0, 0.0, self.odds)
-        if self._corner is not None and corner != self._corner:
-            self._shift(corner[0] - self._corner[0], corner[1] - self._corner[1])
+        moved = (0, 0) if self._corner is None else (corner[0] - self._corner[0], corner[1] - self._corner[1])
+        if seconds > 0 or moved != (0, 0):
+            self._shift(moved, self._share(seconds))
         self._corner = corner
 
     def _share(self, age_s: float) -> float:
+        """Share of evidence that is left after a time."""
         return float(0.5 ** (age_s / self._config.half_life_s))
 
-    def _shift(self, dx: int, dy: int) -> None:
+    def _shift(self, by: tuple[int, int], share: float) -> None:
+        dx, dy = by
         side = len(self.odds)
         moved = self._spare
-        moved.fill(0)
+        moved[: max(0, -dy)] = moved[max(0, side - max(0, dy)) :] = 0
+        moved[:, : max(0, -dx)] = moved[:, max(0, side - max(0, dx)) :] = 0
         if abs(dx) < side and abs(dy) < side:
-            moved[max(0, -dy) : side - max(0, dy), max(0, -dx) : side - max(0, dx)] = self.odds[
-                max(0, dy) : side - max(0, -dy), max(0, dx) : side - max(0, -dx)
-            ]
+            kept = self.odds[max(0, dy) : side - max(0, -dy), max(0, dx) : side - max(0, -dx)]
+            to = moved[max(0, -dy) : side - max(0, dy), max(0, -dx) : side - max(0, dx)]
+            cv2.addWeighted(kept, share, kept, 0.0, 0.0, to)
         self.odds, self._spare = moved, self.odds
 
     def add(self, looks: Sequence[Look]) -> None:
@@ -87,11 +89,11 @@ class OdomMemory:
         for look in looks:
             found = self._cells(look.visible, look.odom_from_vehicle)
             if found is not None:
-                part, cells = found
-                drop_free(part, cells)
-                seen.append((part, cells, look.age_s))
-        for part, cells, age_s in seen:
-            add_evidence(part, cells, round(GAIN * self._share(age_s) * UNIT / MEMORY_UNIT))
+                part, counts = found[0], found[1].astype(np.int16)
+                drop_free(part, counts)
+                seen.append((part, counts, look.age_s))
+        for part, counts, age_s in seen:
+            add_evidence(part, counts, round(GAIN * self._share(age_s) * UNIT / MEMORY_UNIT))
 
     def _cells(self, visible: Visible, pose: Pose) -> tuple[Odds, Evidence] | None:
         """Return the part of the window that a camera can see, and its evidence there; None when there is none."""
@@ -133,6 +135,6 @@ class OdomMemory:
 
     def _bounds(self, place: npt.NDArray[np.float64]) -> tuple[int, int, int, int]:
         """Left, top, right and bottom of the cells around places, within the window."""
-        low = np.clip(np.floor(place.min(axis=0)) - 2, 0, len(self.odds)).astype(int)
-        high = np.clip(np.ceil(place.max(axis=0)) + 2, 0, len(self.odds)).astype(int)
-        return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+        side = len(self.odds)
+        left, top, width, height = cv2.boundingRect(place.astype(np.float32))
+        return max(left - 2, 0), max(top - 2, 0), min(left + width + 2, side), min(top + height + 2, side)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -37,11 +36,14 @@ class PolarView:
     first_bearing: int  # the same of the first bearing; negative right of the vehicle's x axis
     ranges_m: Float  # [R] from the foot point
     bearings_rad: Float  # [B] in the vehicle frame, 0 ahead, positive left
+    directions: Float  # [B, 2] the same as unit vectors
     pixel_map: npt.NDArray[np.int16]  # [B, R, 2] nearest pixel (x, y - first_row), (-1, -1) where nothing is seen
     first_row: int  # image rows outside first_row..last_row are never read
     last_row: int
     nearest: npt.NDArray[np.intp]  # [B] index of the first range inside the image; R where there is none
+    contact_m: Float  # [R] range of a contact between a range and the one before
     band_end: npt.NDArray[np.intp]  # [R + 1] index one past an obstacle whose contact is at a range index
+    cut_off: npt.NDArray[np.intp]  # [R] the first index of an obstacle that ends before a range index
     guard: int  # ranges that half a pixel row spans at most
     weight: npt.NDArray[np.int8]  # [B, R] 127 x weight, which falls with the range error that pitch uncertainty causes
     outline_m: Float  # [N, 2] points around what is seen, vehicle frame
@@ -60,7 +62,7 @@ class _Views:
     """The views built last, and the refusals: a rear camera that sees nothing must not cost a table at every frame."""
 
     def __init__(self) -> None:
-        self._built: OrderedDict[tuple[CameraModel, GridConfig, Pose], PolarView | CameraError] = OrderedDict()
+        self._built: list[tuple[Pose, CameraModel, GridConfig, PolarView | CameraError]] = []  # the last used is first
         self._lock = threading.Lock()
 
     def get(self, camera: CameraModel, pose: Pose, config: GridConfig) -> PolarView:
@@ -71,18 +73,18 @@ class _Views:
         return found
 
     def _find(self, camera: CameraModel, pose: Pose, config: GridConfig) -> PolarView | CameraError:
-        for key, built in self._built.items():
-            if _close(key[2], pose) and key[:2] == (camera, config):
-                self._built.move_to_end(key)
-                return built
+        for i, entry in enumerate(self._built):
+            if _close(entry[0], pose) and entry[1] == camera and entry[2] == config:
+                if i:
+                    self._built.insert(0, self._built.pop(i))
+                return entry[3]
         found: PolarView | CameraError
         try:
             found = _build_view(camera, pose, config)
         except CameraError as error:
             found = error
-        self._built[camera, config, pose] = found
-        if len(self._built) > KEPT_VIEWS:
-            self._built.popitem(last=False)
+        self._built.insert(0, (pose, camera, config, found))
+        del self._built[KEPT_VIEWS:]
         return found
 
 
@@ -91,8 +93,10 @@ _VIEWS = _Views()
 
 def _close(a: Pose, b: Pose) -> bool:
     """Tell whether two poses are within POSE_STEP_M and POSE_STEP_RAD; a small turn is twice its quaternion's change."""
-    moved = max(abs(p - q) for p, q in zip(a.translation_m, b.translation_m, strict=True))
-    return moved <= POSE_STEP_M and 2 * math.dist(a.quaternion, b.quaternion) <= POSE_STEP_RAD
+    return a is b or (
+        math.dist(a.translation_m, b.translation_m) <= POSE_STEP_M
+        and 2 * min(math.dist(a.quaternion, q) for q in (b.quaternion, [-v for v in b.quaternion])) <= POSE_STEP_RAD
+    )
 
 
 def _build_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarView:
@@ -134,11 +138,14 @@ def _build_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarVie
         first_bearing,
         ranges,
         bearings,
+        np.column_stack([np.cos(bearings), np.sin(bearings)]),
         np.ascontiguousarray(pixel_map.transpose(1, 0, 2)),
         first_row,
         last_row,
         nearest,
+        np.append(ranges[0], (ranges[1:] + ranges[:-1]) / 2),
         band_end,
+        np.searchsorted(band_end[:-1], np.arange(len(ranges)), side='left'),
         guard,
         np.tile(weight, (len(bearings), 1)),
         _outline(pose, ranges, bearings, valid),
@@ -218,7 +225,7 @@ def cell_map(view: PolarView, config: GridConfig) -> Places:
 def _outline(pose: Pose, ranges: Float, bearings: Float, valid: npt.NDArray[np.bool_]) -> Float:
     """Points around what is seen: the nearest and the farthest range along bearings a few degrees apart."""
     seen = np.flatnonzero(valid.any(axis=1))
-    spread = np.linspace(bearings[0], bearings[-1], 73)
+    spread = np.linspace(bearings[0], bearings[-1], 37)
     direction = np.column_stack([np.cos(spread), np.sin(spread)])
     ends = np.vstack([ranges[seen[0]] * direction, ranges[seen[-1]] * direction])
     return np.asarray(ends + pose.translation_m[:2], np.float64)

@@ -67,7 +67,7 @@ def walk(view: PolarView, image: Evidence, resolution_m: float) -> Visible:
     # A contact at the image's border lies nearer than anything seen: the obstacle ends where the view begins.
     cut_off = start == view.nearest[blocked]
     end = np.where(cut_off, start + 1, view.band_end[start])
-    begin = np.where(cut_off, np.searchsorted(view.band_end[:-1], start, side='left'), start)
+    begin = np.where(cut_off, view.cut_off[start], start)
     after = _after(count)
     band = (after[begin] ^ after[end]) & found[:, None]
     polar[blocked] |= band
@@ -76,11 +76,12 @@ def walk(view: PolarView, image: Evidence, resolution_m: float) -> Visible:
 
 def _stand(polar: Evidence, blocked: Index, start: Index) -> tuple[Index, Evidence]:
     """Move contacts to the near edge of the obstacle's uncertain rim; return them and the strongest evidence inside."""
-    row = blocked[:, None]
-    inside = polar[row, np.minimum(start[:, None] + INSIDE, polar.shape[1] - 1)]
-    found = np.where(inside & 1, inside, np.int8(0)).min(axis=1)
-    rim = polar[row, np.maximum(start[:, None] - EDGE, 0)] == UNSURE_SOLID
-    return start - np.where(rim.all(axis=1), len(EDGE), rim.argmin(axis=1)), found
+    ranges = polar.shape[1]
+    flat, at = polar.reshape(-1), (blocked * ranges + start)[:, None]
+    inside = np.take(flat, at + INSIDE, mode='clip')  # a last range may see the next bearing's first, which is nothing
+    inside[(inside & 1) == 0] = 0
+    rim = np.take(flat, at - np.minimum(EDGE, start[:, None])) == UNSURE_SOLID
+    return start - np.where(rim.all(axis=1), len(EDGE), rim.argmin(axis=1)), inside.min(axis=1)
 
 
 def _limit(view: PolarView, contact: Index) -> Index:
@@ -111,7 +112,5 @@ def _after(count: int) -> Evidence:
 
 
 def _contacts(view: PolarView, bearing: Index, start: Index, found: Evidence, resolution_m: float) -> Contacts:
-    angle = view.bearings_rad[bearing]
-    distance = (view.ranges_m[np.maximum(start - 1, 0)] + view.ranges_m[start] + resolution_m) / 2
-    xy = np.column_stack([np.cos(angle), np.sin(angle)]) * distance[:, None] + view.foot_m
-    return Contacts(xy, found)
+    distance = view.contact_m[start] + resolution_m / 2
+    return Contacts(view.directions[bearing] * distance[:, None] + view.foot_m, found)

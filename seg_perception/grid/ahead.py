@@ -39,12 +39,12 @@ def corridor(
     """
     step = config.resolution_m
     lines = max(1, round(config.corridor_width_m / step))
-    x, y = _first_m(config), -(lines - 1) / 2 * step
-    corners = np.array([[x, y, 0.0], [x + step, y, 0.0], [x, y + step, 0.0]])
-    if pose is not None:
-        corners = pose.transform(corners)
-    start, along, across = (corners[:, :2] - origin_m) / step - 0.5
-    matrix = np.column_stack([along - start, across - start, start])
+    yaw, (x, y) = (0.0, (0.0, 0.0)) if pose is None else (pose.yaw_rad, pose.translation_m[:2])
+    c, s = math.cos(yaw), math.sin(yaw)
+    ahead, right = _first_m(config), (lines - 1) / 2 * step
+    column = (x - origin_m[0] + c * ahead + s * right) / step - 0.5
+    row = (y - origin_m[1] + s * ahead - c * right) / step - 0.5
+    matrix = np.array([[c, -s, column], [s, c, row]])
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     size = (len(_distances_m(config)), lines)
     return np.asarray(cv2.warpAffine(odds, matrix, size, None, flags, cv2.BORDER_CONSTANT, 0), np.int16)

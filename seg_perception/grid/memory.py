@@ -58,10 +58,12 @@ class OdomMemory:
 
     def advance(self, pose: Pose, seconds: float) -> None:
         """Let evidence fade and put the window around the vehicle at `pose`; no cell is ever resampled."""
-        c = self._config
-        middle = pose.transform(np.array([[(c.x_min_m + c.x_max_m) / 2, (c.y_min_m + c.y_max_m) / 2, 0.0]]))[0]
+        c, yaw = self._config, pose.yaw_rad
+        ahead, left = (c.x_min_m + c.x_max_m) / 2, (c.y_min_m + c.y_max_m) / 2
+        x = pose.translation_m[0] + math.cos(yaw) * ahead - math.sin(yaw) * left
+        y = pose.translation_m[1] + math.sin(yaw) * ahead + math.cos(yaw) * left
         side = len(self.odds)
-        corner = (round(middle[0] / c.resolution_m - side / 2), round(middle[1] / c.resolution_m - side / 2))
+        corner = (round(x / c.resolution_m - side / 2), round(y / c.resolution_m - side / 2))
         moved = (0, 0) if self._corner is None else (corner[0] - self._corner[0], corner[1] - self._corner[1])
         if seconds > 0 or moved != (0, 0):
             self._shift(moved, self._share(seconds))

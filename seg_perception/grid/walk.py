@@ -52,9 +52,9 @@ def walk(view: PolarView, image: Evidence, resolution_m: float) -> Visible:
         cv2.remap(source, view.pixel_map, None, cv2.INTER_NEAREST, None, cv2.BORDER_CONSTANT, 0)
     ).view(np.int8)
     count = len(view.ranges_m)
-    solid = (polar.view(np.uint8) & BLOCKS) == BLOCKS
-    contact = solid.argmax(axis=1)
-    blocked = np.flatnonzero(solid[np.arange(len(contact)), contact])
+    marks = polar.view(np.uint8) & BLOCKS  # nothing is larger than BLOCKS
+    contact = marks.argmax(axis=1)
+    blocked = np.flatnonzero(np.take(marks, contact + np.arange(0, marks.size, count)) == BLOCKS)
     start, found = _stand(polar, blocked, contact[blocked])
     weight = view.weight[blocked, start]
     found = ((found * weight.astype(np.int16) // 127) & -2 | HIDDEN).astype(np.int8)
@@ -68,10 +68,11 @@ def walk(view: PolarView, image: Evidence, resolution_m: float) -> Visible:
     cut_off = start == view.nearest[blocked]
     end = np.where(cut_off, start + 1, view.band_end[start])
     begin = np.where(cut_off, view.cut_off[start], start)
-    after = _after(count)
-    band = (after[begin] ^ after[end]) & found[:, None]
-    polar[blocked] |= band
-    return Visible(view, polar, _contacts(view, blocked[~cut_off], start[~cut_off], found[~cut_off], resolution_m))
+    length = end - begin
+    first = blocked * count + begin - np.cumsum(length) + length
+    polar.reshape(-1)[np.arange(length.sum()) + np.repeat(first, length)] = np.repeat(found, length)
+    inside = ~cut_off
+    return Visible(view, polar, _contacts(view, blocked[inside], start[inside], found[inside], resolution_m))
 
 
 def _stand(polar: Evidence, blocked: Index, start: Index) -> tuple[Index, Evidence]:
@@ -81,7 +82,7 @@ def _stand(polar: Evidence, blocked: Index, start: Index) -> tuple[Index, Eviden
     inside = np.take(flat, at + INSIDE, mode='clip')  # a last range may see the next bearing's first, which is nothing
     inside[(inside & 1) == 0] = 0
     rim = np.take(flat, at - np.minimum(EDGE, start[:, None])) == UNSURE_SOLID
-    return start - np.where(rim.all(axis=1), len(EDGE), rim.argmin(axis=1)), inside.min(axis=1)
+    return start - np.logical_and.accumulate(rim, axis=1).sum(axis=1), inside.min(axis=1)
 
 
 def _limit(view: PolarView, contact: Index) -> Index:
@@ -99,9 +100,9 @@ def _limit(view: PolarView, contact: Index) -> Index:
 
 def _hide(polar: Evidence, limit: Index, count: int) -> None:
     hidden = _after(count)[limit]
-    polar &= ~hidden
-    hidden &= HIDDEN
     polar |= hidden
+    hidden &= np.int8(~HIDDEN)
+    polar ^= hidden
 
 
 @lru_cache(maxsize=32)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.grid.config import GridConfig
-from seg_perception.grid.evidence import Evidence
+from seg_perception.grid.evidence import GAP, Evidence
 from seg_perception.grid.lattice import Places
 from seg_perception.grid.types import FREE, OCCUPIED, UNKNOWN
 from seg_perception.grid.visibility import cell_map
@@ -20,6 +20,7 @@ def vehicle_cells(visible: Visible, config: GridConfig) -> Evidence:
     """Return the int8 evidence of every cell of the vehicle window, [rows, columns]."""
     cells = look_up(visible.evidence, cell_map(visible.view, config))
     step = config.resolution_m
+    cells[cells == GAP] = 0
     mark(cells, visible, np.array([[1 / step, 0, -config.x_min_m / step], [0, 1 / step, -config.y_min_m / step]]))
     return cells
 
@@ -51,6 +52,17 @@ def drop_free(odds: Odds, counts: Odds) -> None:
     limit = counts << np.int16(15)
     limit ^= np.int16(0x7FFF)  # -1 where the lowest bit is set, the largest number elsewhere
     np.minimum(odds, limit, out=odds)
+
+
+def take_back(odds: Odds, cells: Evidence, gain: int) -> None:
+    """Weaken what is occupied in the gap before a contact, down to unknown; clear the gap in `cells`.
+
+    The contact is as likely before as behind the place it is given: what an older image put nearer may go.
+    """
+    place = np.nonzero(cells == GAP)
+    before = odds[place]
+    odds[place] = np.maximum(before, np.minimum(np.minimum(before, 0) + np.int16(gain * GAP), 0))
+    cells[place] = 0
 
 
 def add_evidence(odds: Odds, counts: Odds, gain: int) -> None:

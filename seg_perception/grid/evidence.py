@@ -2,7 +2,7 @@
 
 The even part is the log-odds of being drivable on the scale -MAX_LOG_ODDS..MAX_LOG_ODDS; 0 says nothing. The lowest bit
 marks a solid: it ends the view along its bearing. A solid under the confidence threshold is UNSURE_SOLID. In what a
-camera sees, the lowest bit means "nothing free here": an obstacle, or HIDDEN behind one. One byte keeps every pass
+camera sees, the lowest bit means "nothing free here": an obstacle, HIDDEN behind one, or the GAP before it. One byte keeps every pass
 over the image, the polar view and the cells in vectorised 8-bit code.
 """
 
@@ -24,6 +24,9 @@ STEPS = 126
 """MAX_LOG_ODDS in counts."""
 UNIT = MAX_LOG_ODDS / STEPS
 HIDDEN = UNSURE_SOLID = 1
+GAP = 93
+"""The stretch before a contact that is smaller than a pixel: takes older evidence of an obstacle back, proves nothing."""
+
 BLOCKS = np.uint8(0x81)
 """The bits of a confident solid: negative and marked."""
 TRUSTED = 0.95

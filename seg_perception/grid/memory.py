@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.camera import Pose
-from seg_perception.grid.cells import Odds, add_evidence, drop_free, look_up, mark
+from seg_perception.grid.cells import Odds, add_evidence, drop_free, look_up, mark, take_back
 from seg_perception.grid.config import GridConfig
 from seg_perception.grid.evidence import UNIT, Evidence
 from seg_perception.grid.lattice import cell_tables, centre, ranges_m
@@ -91,11 +91,14 @@ class OdomMemory:
         for look in looks:
             found = self._cells(look.visible, look.odom_from_vehicle)
             if found is not None:
-                part, counts = found[0], found[1].astype(np.int16)
+                part, cells = found
+                gain = round(GAIN * self._share(look.age_s) * UNIT / MEMORY_UNIT)
+                take_back(part, cells, gain)
+                counts = cells.astype(np.int16)
                 drop_free(part, counts)
-                seen.append((part, counts, look.age_s))
-        for part, counts, age_s in seen:
-            add_evidence(part, counts, round(GAIN * self._share(age_s) * UNIT / MEMORY_UNIT))
+                seen.append((part, counts, gain))
+        for part, counts, gain in seen:
+            add_evidence(part, counts, gain)
 
     def _cells(self, visible: Visible, pose: Pose) -> tuple[Odds, Evidence] | None:
         """Return the part of the window that a camera can see, and its evidence there; None when there is none."""

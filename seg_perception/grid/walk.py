@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from seg_perception.grid.evidence import BLOCKS, HIDDEN, UNSURE_SOLID, Evidence
+from seg_perception.grid.evidence import BLOCKS, GAP, HIDDEN, UNSURE_SOLID, Evidence
 from seg_perception.grid.visibility import PolarView
 
 EDGE = np.arange(1, 9)
@@ -63,14 +63,15 @@ def walk(view: PolarView, image: Evidence, resolution_m: float) -> Visible:
     polar -= polar == UNSURE_SOLID
     polar = np.asarray(cv2.multiply(polar, view.weight, polar, 1 / 127))
     polar &= np.int8(-2)
-    _hide(polar, _limit(view, contact), count)
+    limit = _limit(view, contact)
+    _hide(polar, limit, count)
+    before = np.flatnonzero(limit < contact)
+    _fill(polar, before, limit[before], contact[before], np.full(len(before), GAP, np.int8))
     # A contact at the image's border lies nearer than anything seen: the obstacle ends where the view begins.
     cut_off = start == view.nearest[blocked]
     end = np.where(cut_off, start + 1, view.band_end[start])
     begin = np.where(cut_off, view.cut_off[start], start)
-    length = end - begin
-    first = blocked * count + begin - np.cumsum(length) + length
-    polar.reshape(-1)[np.arange(length.sum()) + np.repeat(first, length)] = np.repeat(found, length)
+    _fill(polar, blocked, begin, end, found)
     inside = ~cut_off
     return Visible(view, polar, _contacts(view, blocked[inside], start[inside], found[inside], resolution_m))
 
@@ -103,6 +104,13 @@ def _hide(polar: Evidence, limit: Index, count: int) -> None:
     polar |= hidden
     hidden &= np.int8(~HIDDEN)
     polar ^= hidden
+
+
+def _fill(polar: Evidence, bearing: Index, begin: Index, end: Index, value: Evidence) -> None:
+    """Write one value along each bearing from a range to before another."""
+    length = end - begin
+    first = bearing * polar.shape[1] + begin - np.cumsum(length) + length
+    polar.reshape(-1)[np.arange(length.sum()) + np.repeat(first, length)] = np.repeat(value, length)
 
 
 @lru_cache(maxsize=32)

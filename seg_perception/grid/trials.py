@@ -107,6 +107,9 @@ class TrialRunner:
     ) -> None:
         self.config = config or GridConfig()
         self.single, self.fused = Scorer(), Scorer()
+        self.one_frame = (
+            Scorer()
+        )  # a single frame in the axes of odom, where cells lie aslant to the road as when fused
         self.things = ThingScorer()
         self._labeller = labeller
         self._error = mounting_error
@@ -130,6 +133,8 @@ class TrialRunner:
                 continue
             single.reset()
             alone = single.update([o._replace(odom_from_vehicle=None) for o in observations])
+            single.reset()
+            aslant = single.update(observations)
             truth = drive.truth(index, self._window)
             outcome = Outcome(
                 trial,
@@ -139,7 +144,7 @@ class TrialRunner:
                 frame.odom_from_vehicle,
                 truth,
             )
-            self._score(outcome, drive, index)
+            self._score(outcome, aslant, drive, index)
             self._score_things(frame, drive, observations[0], lanes)
             yield outcome
 
@@ -156,12 +161,13 @@ class TrialRunner:
         self.things.add(frame, first.camera, mounting, lanes)
         self.things.add_regions(frame, first.camera, mounting, first.labels, self._labeller.labels)
 
-    def _score(self, outcome: Outcome, drive: Drive, index: int) -> None:
+    def _score(self, outcome: Outcome, aslant: OccupancyGrid, drive: Drive, index: int) -> None:
         name, (_, pose) = next(iter(outcome.trial.cameras.items()))
         eye = (pose.translation_m[0], pose.translation_m[1])
         bearings = np.radians(np.arange(-75.0, 75.1, 0.5))
         first = drive.first_obstacles(index, name, bearings, 35.0)
-        for scorer, grid in ((self.single, outcome.single), (self.fused, outcome.fused)):
+        grids = ((self.single, outcome.single), (self.one_frame, aslant), (self.fused, outcome.fused))
+        for scorer, grid in grids:
             cells = in_vehicle_frame(grid, outcome.odom_from_vehicle, self._window)
             scorer.add_cells(cells, outcome.truth, eye)
             scorer.add_ranges(measured_ranges(grid, outcome.odom_from_vehicle, eye, bearings, first.near_m), first)

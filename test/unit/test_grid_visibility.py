@@ -7,7 +7,7 @@ import pytest
 
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.errors import CameraError
-from seg_perception.grid import FREE, GridConfig, GridMapper, Observation, visibility
+from seg_perception.grid import FREE, OCCUPIED, GridConfig, GridMapper, Observation, visibility
 from seg_perception.labels import DEFAULT_LABELS
 
 CAMERA = CameraModel(320, 180, 250.0, 250.0, 159.5, 89.5)
@@ -120,3 +120,58 @@ def test_free_distance_needs_known_ground_near_the_vehicle() -> None:
 def test_a_corridor_narrower_than_a_cell_still_sees_the_obstacle() -> None:
     mapper = GridMapper(GridConfig(resolution_m=0.4, corridor_width_m=0.1), DEFAULT_LABELS)
     assert mapper.update([observation(np.full((180, 320), VEHICLE, np.uint8), 0.0, 0.0)]).free_ahead_m < 5.0
+
+
+def pole_at(x_m: float, y_m: float, width_m: float) -> np.ndarray:
+    """A pole that stands on open road and reaches to the picture's top."""
+    labels = np.full((180, 320), ROAD, np.uint8)
+    ends = np.array([[x_m, y_m + width_m / 2, 0.0], [x_m, y_m - width_m / 2, 0.0]])
+    (left, foot), (right, _) = CAMERA.project(POSE.inverse().transform(ends))[0]
+    labels[: math.ceil(foot), math.floor(left) : math.ceil(right) + 1] = VEHICLE
+    return labels
+
+
+@pytest.mark.parametrize('x_m', [6.02, 6.2, 6.5, 6.8, 7.0])
+@pytest.mark.parametrize('with_odometry', [True, False])
+def test_a_pole_narrower_than_a_cell_is_not_missed_between_centres(x_m: float, with_odometry: bool) -> None:
+    seen = observation(pole_at(x_m, 0.06, 0.08), 0.0, 0.0)
+    if not with_odometry:
+        seen = seen._replace(odom_from_vehicle=None)
+    grid = GridMapper(GridConfig(resolution_m=1.0, x_max_m=20.0, y_min_m=-10.0, y_max_m=10.0), DEFAULT_LABELS).update(
+        [seen]
+    )
+    row, column = np.nonzero(grid.cells == OCCUPIED)
+    assert len(row) > 0
+    assert (abs(grid.origin_x_m + column + 0.5 - x_m) <= 1.6).all()
+    assert (abs(grid.origin_y_m + row + 0.5) <= 1.0).all()
+
+
+@pytest.mark.parametrize('with_odometry', [True, False])
+def test_an_obstacle_whose_edge_is_uncertain_is_occupied_at_that_edge(with_odometry: bool) -> None:
+    seen = observation(wall_at(14.0), 0.0, 0.0)
+    foot = math.ceil(CAMERA.project(POSE.inverse().transform(np.array([[14.0, 0.0, 0.0]])))[0][0, 1])
+    seen.confidence[foot - 2 : foot + 1] = 110
+    if not with_odometry:
+        seen = seen._replace(odom_from_vehicle=None)
+    grid = GridMapper(GridConfig(), DEFAULT_LABELS).update([seen])
+    row = round(-grid.origin_y_m / 0.1)
+    occupied = grid.origin_x_m + np.flatnonzero(grid.cells[row] == OCCUPIED) * 0.1
+    assert occupied.min() == pytest.approx(14.0, abs=0.5)  # a pixel row is 0.57 m there
+
+
+def test_a_pose_that_trembles_costs_no_new_tables_and_a_moved_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    build = visibility._build_view
+    monkeypatch.setattr(visibility, '_build_view', lambda *a: (built.append(a), build(*a))[1])
+    mapper = GridMapper(GridConfig(resolution_m=0.3), DEFAULT_LABELS)
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        x, y, z, pitch = (0.0005 * rng.standard_normal() for _ in range(4))
+        pose = Pose.mounted(x, y, 1.37 + z, 0.0, math.radians(4) + 0.05 * pitch, 0.0)
+        if i % 2:
+            pose = Pose(pose.translation_m, tuple(-q for q in pose.quaternion))
+        mapper.update([observation(wall_at(8.0), i * 0.1, 0.0)._replace(vehicle_from_camera=pose)])
+    assert len(built) == 1
+    moved = Pose.mounted(0.0, 0.0, 1.37, 0.0, math.radians(4.2), 0.0)
+    mapper.update([observation(wall_at(8.0), 3.0, 0.0)._replace(vehicle_from_camera=moved)])
+    assert len(built) == 2

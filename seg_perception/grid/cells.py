@@ -59,10 +59,11 @@ def take_back(odds: Odds, cells: Evidence, gain: int) -> None:
 
     The contact is as likely before as behind the place it is given: what an older image put nearer may go.
     """
-    place = np.nonzero(cells == GAP)
+    flat = np.flatnonzero(cells == GAP)
+    place = np.divmod(flat, cells.shape[1])
     before = odds[place]
     odds[place] = np.maximum(before, np.minimum(np.minimum(before, 0) + np.int16(gain * GAP), 0))
-    cells[place] = 0
+    cells.reshape(-1)[flat] = 0
 
 
 def add_evidence(odds: Odds, counts: Odds, gain: int) -> None:

@@ -19,7 +19,8 @@ from seg_perception.engine.measure import time_engine
 
 MOST_ENGINES = 8
 """Beyond, each gets more threads: every engine takes memory of its own."""
-TIMED_RUNS = 10
+TIMED_MS = 1500.0
+"""How long the model alone is timed."""
 
 T = TypeVar('T')
 R = TypeVar('R')
@@ -88,7 +89,8 @@ def open_pool(model: Path, backend: str, *, max_batch: int, threads: int) -> Eng
         SegPerceptionError: as `seg_perception.engine.open_engine`.
     """
     engine = open_engine(model, backend, max_batch=max_batch, threads=threads)
-    bare_ms = time_engine(engine, max_batch, TIMED_RUNS, warm_up=2).infer_ms / max_batch
+    runs = max(5, round(TIMED_MS / time_engine(engine, max_batch, runs=3, warm_up=2).infer_ms))
+    bare_ms = time_engine(engine, max_batch, min(runs, 200), warm_up=0).infer_ms / max_batch
     threads = threads or os.cpu_count() or 1
     pool = EnginePool([engine], bare_ms)
     if threads == 1 or (engine.info.backend, engine.info.device) != ('onnxruntime', 'cpu'):

@@ -15,6 +15,7 @@ from seg_perception.io.recording import TimedMessage
 from seg_perception.labels import LabelMap, Role
 from seg_perception.offline.geometry_messages import GeometryMessages
 from seg_perception.pipeline import CameraResult, Result
+from seg_perception.postprocess import role_mask
 
 NODE = '/seg_perception'
 GRID_TOPIC = f'{NODE}/drivable_area'
@@ -29,7 +30,7 @@ class OutputMessages:
 
     def __init__(self, labels: LabelMap, grid: GridConfig, base_frame: str, odom_frame: str, *, geometry: bool) -> None:
         self._geometry = GeometryMessages(labels, grid, base_frame, NODE) if geometry else None
-        self._luts = {name: labels.mask_lut(role) for name, role in MASKS.items()}
+        self._labels = labels
         self._frames = {'vehicle': base_frame, 'odom': odom_frame}
         self._ground_z_m = {'vehicle': grid.ground_z_m, 'odom': 0.0}
 
@@ -57,10 +58,10 @@ class OutputMessages:
 
     def _camera(self, r: CameraResult, frame_id: str, picture: UInt8) -> list[TimedMessage]:
         base = f'{NODE}/{r.camera}'
-        images = {'labels': r.labels, **{n: cv2.LUT(r.labels, lut) for n, lut in self._luts.items()}}
+        images = {'labels': r.labels, **{n: role_mask(r.labels, self._labels, role) for n, role in MASKS.items()}}
         images['confidence'] = r.confidence
         found = [
-            messages.image(f'{base}/{name}', r.stamp_ns, frame_id, from_array(np.asarray(pixels, np.uint8), 'mono8'))
+            messages.image(f'{base}/{name}', r.stamp_ns, frame_id, from_array(pixels, 'mono8'))
             for name, pixels in images.items()
         ]
         if r.camera_model is not None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 Float = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int16]
 
-ROWS_APART = 0.5
+ROWS_APART = 0.4
 """Distance of two ranges in pixel rows, and of two bearings in pixel columns, where cells are not coarser."""
 COLUMNS_APART = 0.75
 MAX_BEARINGS = 32_000

@@ -44,7 +44,7 @@ class PolarView:
     contact_m: Float  # [R] range of a contact between a range and the one before
     band_end: npt.NDArray[np.intp]  # [R + 1] index one past an obstacle whose contact is at a range index
     cut_off: npt.NDArray[np.intp]  # [R] the first index of an obstacle that ends before a range index
-    guard: int  # ranges that half a pixel row spans at most
+    guard: npt.NDArray[np.intp]  # [B, R] ranges that half a pixel spans before a contact
     weight: npt.NDArray[np.int8]  # [B, R] 127 x weight, which falls with the range error that pitch uncertainty causes
     outline_m: Float  # [N, 2] points around what is seen, vehicle frame
 
@@ -123,9 +123,10 @@ def _build_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarVie
     pixel_map[..., 1][valid] = v[valid].round() - first_row
     nearest = np.where(valid.any(axis=0), valid.argmax(axis=0), len(ranges))
     # Half a pixel from the last free pixel's centre to the contact, half a range from a cell to its nearest range.
-    half_pixel_m = np.where(valid, (np.abs(du) + np.abs(dv)) / (2 * np.maximum(spacing, 1e-9) ** 2), 0.0).max(axis=1)
-    guard = int(np.ceil((half_pixel_m[:-1] / np.diff(ranges)).max() + 0.5 - 1e-3))
-    guard = min(guard, len(ranges) - 1)
+    half_pixel_m = np.where(valid, (np.abs(du) + np.abs(dv)) / (2 * np.maximum(spacing, 1e-9) ** 2), 0.0)
+    half_pixel_m = np.where(valid, half_pixel_m, half_pixel_m.max(axis=1, keepdims=True))
+    apart_m = np.diff(ranges, prepend=ranges[0] - (ranges[1] - ranges[0]))
+    guard = np.ceil(half_pixel_m / apart_m[:, None] + 0.5 - 1e-3).astype(np.intp)
     depth = max(config.obstacle_depth_m, config.resolution_m)
     band_end = np.append(np.searchsorted(ranges, ranges + depth), len(ranges))
     band_end = np.maximum(band_end, np.minimum(np.arange(len(ranges) + 1) + 1, len(ranges)))
@@ -146,7 +147,7 @@ def _build_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarVie
         np.append(ranges[0], (ranges[1:] + ranges[:-1]) / 2),
         band_end,
         np.searchsorted(band_end[:-1], np.arange(len(ranges)), side='left'),
-        guard,
+        np.ascontiguousarray(guard.T),
         np.tile(weight, (len(bearings), 1)),
         _outline(pose, ranges, bearings, valid),
     )

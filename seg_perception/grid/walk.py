@@ -96,7 +96,9 @@ def _limit(view: PolarView, contact: Index) -> Index:
     near = contact.copy()
     np.minimum(near[1:], contact[:-1], out=near[1:])
     np.minimum(near[:-1], contact[1:], out=near[:-1])
-    return np.where(near < count, np.maximum(near - view.guard, 0), count)
+    ends = np.flatnonzero(near < count)
+    near[ends] = np.maximum(near[ends] - view.guard[ends, near[ends]], 0)
+    return near
 
 
 def _hide(polar: Evidence, limit: Index, count: int) -> None:

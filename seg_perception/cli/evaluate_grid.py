@@ -58,7 +58,8 @@ class _Evaluation:
         self.things[name] = runner.things.scores()
         better = fused.total.range_error_p95 < one.total.range_error_p95
         self._add(Row(name, single, _meets_bars(single) if bars else None))
-        self._add(Row(f'{name}_odom', one, None))
+        if bars:
+            self._add(Row(f'{name}_odom', one, None))
         self._add(Row(f'{name}_fused', fused, better if bars else None))
 
     def _add(self, row: Row) -> None:
@@ -148,8 +149,8 @@ def command(
 ) -> int:
     """Measure the grid against synthetic truth, frame by frame and fused with odometry.
 
-    NAME is a single frame in base_link, NAME_odom a single frame in the axes of odom, NAME_fused the memory in the same
-    axes, which must do better than the single frame there.
+    NAME is a single frame in base_link, NAME_fused the memory in the axes of odom. Where there are bars, NAME_odom is a single
+    frame in those axes; the memory must do better than that.
 
     Three camera models at mountings drawn by seed (1.2 to 1.6 m high, 2 degrees up to 6 degrees down, roll up to
     2 degrees), then two overlapping cameras, then wrong mountings. All measures are taken within 30 m.

@@ -37,6 +37,11 @@ Examples:
     type=click.FloatRange(0, 1, max_open=True),
     help='Mean brightness that darker images are lifted to, instead of the training one; 0 for none.',
 )
+@click.option(
+    '--average',
+    type=click.Path(path_type=Path),
+    help='Average the weights with this checkpoint, the one that fine-tuning started from.',
+)
 @click.option('--crf', is_flag=True, help='Refine the labels by a CRF in the graph, set on the selection split.')
 def command(
     checkpoint: Path,
@@ -47,6 +52,7 @@ def command(
     licence: str,
     size: tuple[int, int] | None,
     exposure: float | None,
+    average: Path | None,
     crf: bool,
 ) -> None:
     """Write CHECKPOINT as ONNX with pre- and post-processing inside, metadata and model card.
@@ -60,6 +66,7 @@ def command(
     unknown = sorted(set(precisions) - set(PRECISIONS))
     if unknown:
         raise ConfigError(f'--precision has {unknown}; expected some of {", ".join(PRECISIONS)}')
-    job = Job(checkpoint, data, out, name or checkpoint.resolve().parent.name, precisions, licence, size, exposure, crf)
+    chosen = name or checkpoint.resolve().parent.name
+    job = Job(checkpoint, data, out, chosen, precisions, licence, size, exposure, average, crf)
     written = export(job, click.echo)
     click.echo(f'{write_card(job.out, job.name, written)}: model card')

@@ -55,7 +55,9 @@ def _markdown(card: dict[str, Any]) -> str:
         f'{training["output_stride"]}), input {card["input_width"]}x{card["input_height"]}. '
         f'Trained for {training["steps"]} steps of {training["batch"]} crops on {training["train_images"]} images of '
         f'{", ".join(training["datasets"])}; chosen on {training["select_images"]} others.'
-        + (f' Started from {training["start"]}.' if training.get('start') else ''),
+        + (f' Started from {training["start"]}.' if training.get('start') else '')
+        + (f' Weights averaged with those of {training["averaged_with"]}.' if training.get('averaged_with') else '')
+        + (f' Darker images are lifted to a mean of {training["exposure"]}.' if training.get('exposure') else ''),
         '',
         '| id | class | role | ground | colour | P(drivable, given predicted) |',
         '|---|---|---|---|---|---|',

@@ -113,7 +113,7 @@ class AugmentConfig:
     jpeg: float = 0.2
     foreign: float = 0.3
     """Objects of no class pasted onto the road."""
-    paste: float = 0.3
+    paste: float = 0.0
     """Vehicles and persons of other frames, stood on the ground; see `instances`."""
     hood: float = 0.25
     """The vehicle's own hood at the bottom of the image; it is void."""
@@ -152,7 +152,7 @@ class TrainConfig:
     """Decay per step of the averaged weights that are judged and kept; 0 keeps the last."""
     rare: float = 0.5
     """Probability that a crop is centred on a pixel of a rare class."""
-    rare_by: str = 'source'
+    rare_by: str = 'class'
     """'source': within a rare class, the data sets' own classes (lorry, car) take turns; 'class': they do not."""
     workers: int = 1
     seed: int = 0

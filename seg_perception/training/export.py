@@ -28,7 +28,7 @@ from seg_perception.training.crf import RefinedNetwork, best_setting
 from seg_perception.training.datasets import Loaded, load
 from seg_perception.training.graph import DeployNetwork, write_graph
 from seg_perception.training.quantize import quantize
-from seg_perception.training.select import count_pixels, labels_of, logits_of
+from seg_perception.training.select import count_pixels, labels_of, logits_of, summarise
 
 UInt8 = npt.NDArray[np.uint8]
 PRECISIONS = ('fp32', 'fp16', 'int8')
@@ -60,6 +60,8 @@ class Job(NamedTuple):
     """Input height and width; None for those of the training."""
     exposure: float | None = None
     """Mean brightness 0..1 that darker images are lifted to; None for that of the training."""
+    average: Path | None = None
+    """Checkpoint of the same network whose weights are averaged with those of `checkpoint`; None for none."""
     crf: bool = False
     """Put a CRF behind the network, with the setting that is best on the selection split."""
 
@@ -80,6 +82,10 @@ def export(job: Job, say: Callable[[str], None]) -> list[Exported]:
     checkpoint = checkpoint._replace(config=config)
     network: nn.Module = network_from(config)
     load_weights(network, checkpoint.network, job.checkpoint)
+    if job.average is not None:
+        other = load_checkpoint(job.average).network
+        load_weights(network, other, job.average)
+        network.load_state_dict(_mean_weights(checkpoint.network, other))
     loaded = load(config.datasets, job.data, job.checkpoint.parent, config.classes)
     facts_crf: dict[str, Any] = {}
     if job.crf:
@@ -90,6 +96,7 @@ def export(job: Job, say: Callable[[str], None]) -> list[Exported]:
     temperature = fit_temperature(logits, loaded.select, config)
     expected = [labels_of(x, config) for x in logits]
     confusion = count_pixels(expected, loaded.select, loaded.targets, config)
+    checkpoint = checkpoint._replace(score=summarise(confusion, config.classes).score)
     calibration = summarise_confusion(confusion, config.classes, temperature)
     step = max(1, len(expected) // PARITY_FRAMES)
     frames = [network_input(sample.image, config) for sample in loaded.select[::step][:PARITY_FRAMES]]
@@ -107,6 +114,14 @@ def export(job: Job, say: Callable[[str], None]) -> list[Exported]:
             say(f'{exported.path}: {exported.path.stat().st_size / 1e6:.1f} MB, labels equal {exported.agreement:.4%}')
             written.append(exported)
     return written
+
+
+def _mean_weights(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Average two sets of weights, before and after fine-tuning (Wortsman et al. 2022); counters are the second's."""
+    return {
+        name: (first[name].float() + value.float()) / 2 if value.is_floating_point() else value
+        for name, value in second.items()
+    }
 
 
 def _variants(precisions: Sequence[str]) -> list[str]:
@@ -172,6 +187,7 @@ def _metadata(
             'output_stride': config.network.output_stride,
             'exposure': config.network.exposure,
             'start': Path(config.network.start).name,
+            'averaged_with': job.average.name if job.average else '',
             'steps': checkpoint.step,
             'batch': config.batch,
             'crop': [config.crop_height, config.crop_width],

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from click.testing import CliRunner
 
 torch = pytest.importorskip('torch', reason='training needs PyTorch')
@@ -14,6 +15,7 @@ from seg_perception.cli.export import command  # noqa: E402
 from seg_perception.engine.onnxrt import OnnxRuntimeEngine, read_spec  # noqa: E402
 from seg_perception.errors import ConfigError, ModelError  # noqa: E402
 from seg_perception.labels import DEFAULT_LABELS  # noqa: E402
+from seg_perception.training.checkpoint import load_checkpoint  # noqa: E402
 from seg_perception.training.export import label_agreement  # noqa: E402
 from seg_perception.training.graph import DeployNetwork, fold_norms, write_graph  # noqa: E402
 from seg_perception.training.networks import build_network, full_size  # noqa: E402
@@ -154,3 +156,20 @@ def test_a_graph_that_disagrees_is_not_written(
     assert list((tmp_path / 'e').glob('*.onnx')) == []
     with pytest.raises(ConfigError, match=r"--precision has \['int4'\]; expected some of fp32, fp16, int8"):
         CliRunner().invoke(command, [*args[:-1], 'int4'], catch_exceptions=False)
+
+
+def test_weights_are_averaged_with_another_checkpoint(new_run: NewRun, tmp_path: Path) -> None:
+    path = new_run(steps=2, epoch_steps=2)
+    first = train_from_file(path, tmp_path, tmp_path / 'first').best
+    run = yaml.safe_load(path.read_text(encoding='utf-8')) | {'seed': 1}
+    path.write_text(yaml.safe_dump(run), encoding='utf-8')
+    second = train_from_file(path, tmp_path, tmp_path / 'second').best
+    args = [str(first), '--data', str(tmp_path), '--out', str(tmp_path / 'e'), '--name', 'mean', '--precision', 'fp32']
+    result = CliRunner().invoke(command, [*args, '--average', str(second)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    kept = {i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(tmp_path / 'e' / 'mean.onnx').graph.initializer}
+    name = 'classifier.bias'
+    a, b = (load_checkpoint(p).network[name].numpy() for p in (first, second))
+    assert not np.allclose(a, b, atol=1e-6)
+    np.testing.assert_allclose(kept[f'network.{name}'], (a + b) / 2, atol=1e-6)
+    assert 'averaged with those of best.pt' in (tmp_path / 'e' / 'mean.md').read_text(encoding='utf-8')

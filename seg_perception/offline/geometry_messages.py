@@ -163,11 +163,9 @@ class GeometryMessages:
         if line is None:
             return messages.new(PATH, header, [])
         points = line.points_m()
-        polynomial = np.polynomial.polynomial
-        slope = polynomial.polyval(points[:, 0], polynomial.polyder(line.coefficients))
         poses = [
             messages.new('geometry_msgs/msg/PoseStamped', header, _pose(x, y, self._grid.ground_z_m, yaw))
-            for (x, y), yaw in zip(points.tolist(), np.arctan(slope).tolist(), strict=True)
+            for (x, y), yaw in zip(points.tolist(), line.yaw_rad(points[:, 0]).tolist(), strict=True)
         ]
         return messages.new(PATH, header, poses)
 

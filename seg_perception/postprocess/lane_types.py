@@ -101,8 +101,11 @@ class LaneLine(NamedTuple):
         basis = np.vander(np.atleast_1d(np.asarray(x_m, np.float64)), ORDER + 1, increasing=True)
         return np.asarray(np.sqrt(np.einsum('ni,ij,nj->n', basis, self.covariance, basis)))
 
-    def points_m(self, step_m: float = 1.0) -> Float64:
-        """Return float64 [N, 2] points along the visible range, both ends included."""
+    def points_m(self, step_m: float = 2.0) -> Float64:
+        """Return float64 [N, 2] points along the visible range, both ends included, at most `step_m` apart in x.
+
+        At 2 m and a curvature of 1/20 m the chords stay within 3 cm of the line.
+        """
         x = np.linspace(self.x_start_m, self.x_end_m, max(2, math.ceil((self.x_end_m - self.x_start_m) / step_m) + 1))
         return np.column_stack([x, self.y_m(x)])
 

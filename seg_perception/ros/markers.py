@@ -33,9 +33,6 @@ LINE = ColorRGBA(r=0.95, g=0.95, b=0.95, a=0.9)
 ROAD = ColorRGBA(r=0.1, g=0.75, b=0.3, a=0.9)
 OBSTACLE = ColorRGBA(r=0.9, g=0.1, b=0.1, a=1.0)
 
-STEP_M = 2.0
-"""Between points of a line: at a curvature of 1/20 m the chord still is within 3 cm of the curve."""
-
 
 class Shape(NamedTuple):
     """One marker before it is a message."""
@@ -122,7 +119,7 @@ def lane_shapes(lanes: Lanes) -> Iterator[Shape]:
     """Yield one shape per lane line; those of the vehicle's own lane stand out."""
     ego = {line.id for line in (lanes.ego_left, lanes.ego_right) if line is not None}
     for line in lanes.lines:
-        yield Shape('lane_lines', line.id, line.points_m(STEP_M), 0.15, EGO if line.id in ego else LINE)
+        yield Shape('lane_lines', line.id, line.points_m(), 0.15, EGO if line.id in ego else LINE)
 
 
 class MarkerMessages:
@@ -161,10 +158,10 @@ class PathMessage:
         self._path = Path()
 
     def fill(self, line: LaneLine | None, header: Header, ground_z_m: float) -> Path:
-        """Return a pose per `STEP_M` along the line; none when it is not seen. Valid until the next call."""
+        """Return poses along the line, two metres apart; none when it is not seen. Valid until the next call."""
         self._path.header = header
         poses = self._path.poses
-        points = np.zeros((0, 2)) if line is None else line.points_m(STEP_M)
+        points = np.zeros((0, 2)) if line is None else line.points_m()
         _resize(poses, len(points), PoseStamped)
         if line is not None:
             for stamped, (x, y), yaw in zip(poses, points.tolist(), line.yaw_rad(points[:, 0]).tolist(), strict=True):

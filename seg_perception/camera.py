@@ -213,6 +213,10 @@ def max_angle_rad(camera: CameraModel) -> float:
     return float(theta[falling[0]] if len(falling) else theta[-1])
 
 
+STEADY_M, STEADY_RAD = 0.002, 0.0002
+"""Tables serve every pose within this of the one they were built for: TF that trembles must not cost new tables."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pose:
     """Rigid transform `parent_from_child`: translation in metres, unit quaternion (x, y, z, w)."""
@@ -278,6 +282,14 @@ class Pose:
         """Heading of the child's x axis in the parent."""
         x, y, z, w = self.quaternion
         return math.atan2(2 * (x * y + z * w), 1 - 2 * (y * y + z * z))
+
+    def is_close(self, other: Pose) -> bool:
+        """Tell whether two poses are within `STEADY_M` and `STEADY_RAD` of each other."""
+        if self is other:
+            return True
+        # A small turn is twice the change of its quaternion, whose sign says nothing.
+        turned = min(math.dist(self.quaternion, q) for q in (other.quaternion, [-v for v in other.quaternion]))
+        return math.dist(self.translation_m, other.translation_m) <= STEADY_M and 2 * turned <= STEADY_RAD
 
     def transform(self, points: Array) -> Array:
         """Map points float [N, 3] from the child to the parent frame."""

@@ -87,6 +87,7 @@ class Pipeline:
         self.config, self.engine = config, engine
         self._tracker = LaneTracker(config.lanes, engine.spec.labels)
         self._network_models: dict[CameraModel, CameraModel] = {}
+        self._poses: dict[str, Pose] = {}
         self.mapper = GridMapper(config.grid, engine.spec.labels, engine.spec.class_precision)
 
     def run(
@@ -133,7 +134,7 @@ class Pipeline:
             model = self._network_model(frame)
         except CameraError as error:
             problem = error
-        pose, classes = frame.vehicle_from_camera, self.engine.spec.labels
+        pose, classes = self._steady_pose(frame), self.engine.spec.labels
         labels = clean_labels(labels, classes, self.config.regions, model, pose).labels
         return CameraResult(
             frame.camera,
@@ -141,10 +142,20 @@ class Pipeline:
             labels,
             confidence,
             model,
-            frame.vehicle_from_camera,
+            pose,
             frame.odom_from_vehicle,
             problem,
         )
+
+    def _steady_pose(self, frame: Frame) -> Pose | None:
+        """Return the camera's pose, the very same one while it only trembles: all tables are kept by pose."""
+        pose, known = frame.vehicle_from_camera, self._poses.get(frame.camera)
+        if pose is None:
+            return None
+        if known is not None and known.is_close(pose):
+            return known
+        self._poses[frame.camera] = pose
+        return pose
 
     def _network_model(self, frame: Frame) -> CameraModel | None:
         camera = frame.camera_model

@@ -20,9 +20,6 @@ from seg_perception.grid.config import GridConfig
 from seg_perception.grid.lattice import Float, Lattice, Places, lattice, ranges_m
 
 MIN_HEIGHT_M = 0.05
-POSE_STEP_M, POSE_STEP_RAD = 0.002, 0.0002
-"""Tables serve every pose within this of the one they were built for: TF that trembles must not cost new tables."""
-
 KEPT_VIEWS = 32
 
 
@@ -74,7 +71,7 @@ class _Views:
 
     def _find(self, camera: CameraModel, pose: Pose, config: GridConfig) -> PolarView | CameraError:
         for i, entry in enumerate(self._built):
-            if _close(entry[0], pose) and entry[1] == camera and entry[2] == config:
+            if entry[0].is_close(pose) and entry[1] == camera and entry[2] == config:
                 if i:
                     self._built.insert(0, self._built.pop(i))
                 return entry[3]
@@ -89,14 +86,6 @@ class _Views:
 
 
 _VIEWS = _Views()
-
-
-def _close(a: Pose, b: Pose) -> bool:
-    """Tell whether two poses are within POSE_STEP_M and POSE_STEP_RAD; a small turn is twice its quaternion's change."""
-    return a is b or (
-        math.dist(a.translation_m, b.translation_m) <= POSE_STEP_M
-        and 2 * min(math.dist(a.quaternion, q) for q in (b.quaternion, [-v for v in b.quaternion])) <= POSE_STEP_RAD
-    )
 
 
 def _build_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarView:

@@ -11,7 +11,7 @@ from seg_perception.frames import from_array
 from seg_perception.grid import GridConfig
 from seg_perception.labels import DEFAULT_LABELS
 from seg_perception.pipeline import Frame, Pipeline, PipelineConfig
-from seg_perception.postprocess import RegionConfig
+from seg_perception.postprocess import RegionConfig, ground
 
 CAMERA = CameraModel(192, 128, 160.0, 160.0, 95.5, 63.5)
 POSE = Pose.mounted(0.0, 0.0, 1.5, 0.0, math.radians(5), 0.0)
@@ -139,3 +139,21 @@ def test_small_regions_are_cleaned_when_asked_for() -> None:
     assert plain.cameras[0].labels[51, 21] == 3
     assert cleaned.cameras[0].labels[51, 21] == 0
     assert cleaned.cameras[0].labels[33, 67] == 3
+
+
+def test_a_camera_that_trembles_costs_no_new_tables_of_the_ground(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = []
+    intersect = ground._intersect
+    monkeypatch.setattr(ground, '_intersect', lambda rays, pose: (built.append(len(rays)), intersect(rays, pose))[1])
+
+    def tables(pitch_rad: float) -> int:
+        built.clear()
+        pose = Pose.mounted(0.0, 0.0, 1.5, 0.0, math.radians(5) + pitch_rad, 0.0)
+        pipeline.run([frame(vehicle_from_camera=pose)], want_lanes=True)
+        return sum(count == 64 * 96 for count in built)
+
+    ground.ground_table.cache_clear()
+    ground.ground_rows.cache_clear()
+    assert [tables(pitch_rad) for pitch_rad in (0.0, 1e-4, -1e-4, 0.01, 0.0101)] == [1, 0, 0, 1, 0]

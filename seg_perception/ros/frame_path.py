@@ -46,7 +46,6 @@ class FramePath:
         """Take one picture, uint8 [H, W, 3] RGB of `camera`, as the image of every frame."""
         mounting = ', '.join(f'{v:.6f}' for v in pose.mounting())
         rclpy.init(args=['--ros-args', '-p', f'cameras:=[{CAMERA}]', '-p', f'{CAMERA}.extrinsics:=[{mounting}]'])
-        self._listener = subprocess.Popen([sys.executable, '-m', __name__])
         self._node = PerceptionNode(lambda *_, **__: engine)
         start(self._node)
         assert self._node.processor is not None
@@ -60,7 +59,12 @@ class FramePath:
         out.pixels[:] = rgb
         out.message.encoding, out.message.header.frame_id = 'bgr8', 'bench_optical_frame'
         self._message = out.message
-        self._await_listener()
+        self._listener = subprocess.Popen([sys.executable, '-m', __name__])
+        try:
+            self._await_listener()
+        except BaseException:
+            self.close()
+            raise
 
     def serialised(self) -> bytes:
         """Return the next camera image as it comes over DDS, stamped now."""
@@ -88,6 +92,10 @@ class FramePath:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the listener and the node."""
         self._listener.terminate()
         self._listener.wait(10)
         self._node.close()

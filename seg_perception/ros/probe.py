@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from seg_perception.errors import ConfigError
 from seg_perception.ros.convert import stamp_ns
 from seg_perception.ros.listening import CameraEar
 from seg_perception.ros.probe_graph import Graph
-from seg_perception.ros.probe_node import ask_node, camera_topics
+from seg_perception.ros.probe_node import ask_node, camera_topics, find_node
 
 SETTLE_S = 1.0
 """The graph counts as discovered when something is there and nothing changed for so long."""
@@ -109,10 +109,13 @@ class Probe:
         while (left := end - time.monotonic()) > 0:
             self.executor.spin_once(timeout_sec=min(left, 0.1))
 
-    def discover(self) -> None:
-        """Wait until no node or topic has appeared for a while."""
+    def discover(self, found: Callable[[], bool]) -> None:
+        """Wait until no node or topic has appeared for a while and what is looked for is `found`.
+
+        A participant whose first answers were lost announces itself again every three seconds.
+        """
         end, changed, seen = time.monotonic() + DISCOVERY_S, time.monotonic(), None
-        while time.monotonic() < end and not (seen and time.monotonic() - changed > SETTLE_S):
+        while time.monotonic() < end and not (seen and time.monotonic() - changed > SETTLE_S and found()):
             self.spin(0.1)
             now = self.graph.fingerprint()
             if now != seen:  # None while the doctor is alone
@@ -135,7 +138,7 @@ def take(options: ProbeOptions) -> snapshot.Snapshot:
 
 
 def _take(probe: Probe, options: ProbeOptions) -> snapshot.Snapshot:
-    probe.discover()
+    probe.discover(lambda: options.cameras_only or bool(find_node(probe, options.node)))
     node = ask_node(probe, options)
     wanted = _cameras(probe.graph, node, options)
     listener = Listener(probe.node, node.odometry.name)

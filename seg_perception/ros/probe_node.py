@@ -30,9 +30,14 @@ NODE_OPTIONS = (
 )
 
 
+def find_node(probe: Any, name: str) -> list[str]:
+    """Return the full names of all nodes that `name` may mean, with or without its namespace."""
+    return [n for n in probe.graph.nodes() if n == name or n.rpartition('/')[2] == name]
+
+
 def ask_node(probe: Any, options: Any) -> NodeSnapshot:
     """Find the node and ask it; one that does not answer has no parameters and no state."""
-    found = [n for n in probe.graph.nodes() if n == options.node or n.rpartition('/')[2] == options.node]
+    found = find_node(probe, options.node)
     name = found[0] if found else f'/{options.node.lstrip("/")}'
     if options.cameras_only or not found:
         return NodeSnapshot(name, expected=not options.cameras_only, odometry=Topic('/odom'))

@@ -14,6 +14,7 @@ import numpy as np
 
 from seg_perception.camera import Pose
 from seg_perception.engine import BACKENDS, open_engine
+from seg_perception.engine.siblings import variant
 from seg_perception.frames import from_array
 from seg_perception.grid import GridConfig, GridMapper, Observation
 from seg_perception.paths import default_model
@@ -128,7 +129,7 @@ def _median(values: Any, digits: int = 2) -> float:
 
 def _baseline(path: Path, frame_path: Any) -> tuple[Callable[[], float] | None, str]:
     """Return the hand-written loop, or why there is none."""
-    checkpoint = path.with_suffix('.pt')
+    checkpoint = path.with_name(f'{variant(path)[0]}.pt')
     if not checkpoint.exists():
         return None, f'left out: {checkpoint.name} with the same weights is not beside the model'
     try:

@@ -29,6 +29,8 @@ MIN_PURITY = 0.7
 MIN_EXPLAINED = 0.15
 """Least share of all paint that belongs to the lines found; less is noise or a junction full of arrows."""
 MIN_PAINTED_SHARE = 0.12
+SOLID_SHARE = 0.7
+"""Least share of its length that is paint in a solid line."""
 MAX_SIGMA_M = 0.4
 FIFTHS = np.linspace(0.0, 1.0, 5, dtype=np.float64)
 """Where two lines are compared, as shares of the range in which both are seen."""
@@ -166,15 +168,20 @@ def _chain(points: MarkingPoints, own: npt.NDArray[np.intp], config: LaneConfig)
 def _supported(lines: list[LaneLine], config: LaneConfig) -> list[LaneLine]:
     """Keep long lines, and short ones (a single dash) only at a lane's distance from a long one and no nearer.
 
-    An arrow lies in the middle of its lane, half a lane from the lines beside it.
+    An arrow lies in the middle of its lane, half a lane from the lines beside it. A dash behind a solid line, as seen
+    from the vehicle, is paint of another road, the stop line of a side street for one.
     """
-    long = [s for s in lines if s.painted_m >= config.min_painted_m and s.x_end_m - s.x_start_m >= config.min_span_m]
+    long = [s for s in lines if s.painted_m >= config.min_painted_m and s.span_m >= config.min_span_m]
     short = [s for s in lines if not any(s is other for other in long)]
 
     def beside(line: LaneLine) -> bool:
         x = (line.x_start_m + line.x_end_m) / 2
-        gaps = [abs(line.at_m(x) - other.at_m(x)) for other in long]
-        return bool(gaps) and config.min_lane_m <= min(gaps) <= config.max_lane_m
+        y = line.at_m(x)
+        gap, nearest = min(((abs(y - other.at_m(x)), i) for i, other in enumerate(long)), default=(0.0, -1))
+        if not config.min_lane_m <= gap <= config.max_lane_m:
+            return False
+        between, solid = long[nearest].at_m(x), long[nearest].painted_m >= SOLID_SHARE * long[nearest].span_m
+        return not (solid and between * y > 0 and abs(between) < abs(y))
 
     return long + [s for s in short if beside(s)]
 

@@ -82,6 +82,11 @@ class LaneLine(NamedTuple):
     seen: bool = True
     """False when the line is carried on by odometry alone."""
 
+    @property
+    def span_m(self) -> float:
+        """Length from the nearest to the farthest paint."""
+        return self.x_end_m - self.x_start_m
+
     def y_m(self, x_m: npt.ArrayLike) -> Float64:
         """Return lateral positions at `x_m`."""
         return polynomial(self.coefficients, np.asarray(x_m, np.float64))

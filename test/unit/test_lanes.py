@@ -168,6 +168,15 @@ def test_a_zebra_does_not_bend_the_lines_that_lead_to_it():
     assert lanes.width_m == pytest.approx(3.6, abs=0.03)
 
 
+def test_a_dash_behind_a_solid_line_belongs_to_another_road_and_one_before_it_does_not():
+    table = ground_table(CAMERA, MOUNT)
+    for offset_m, lines in ((-5.1, 1), (1.75, 2)):
+        labels = street([((y, 0.0, 0.0, 0.0), SOLID) for y in (-1.75, offset_m)])
+        rest = (np.abs(table.y_m - offset_m) < 0.5) & ((table.x_m < 9.0) | (table.x_m > 11.5))
+        labels[(labels == LANE) & rest] = ROAD
+        assert len(lanes_of(labels).lines) == lines, offset_m
+
+
 def test_unsure_pixels_are_no_markings():
     labels = street([((1.8, 0.0, 0.0, 0.0), SOLID)])
     assert lanes_of(labels, confidence=90).lines == ()

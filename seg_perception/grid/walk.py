@@ -17,7 +17,7 @@ from seg_perception.grid.evidence import BLOCKS, GAP, HIDDEN, UNSURE_SOLID, Evid
 from seg_perception.grid.visibility import PolarView
 
 EDGE = np.arange(1, 9)
-"""Ranges, some four pixel rows, that the uncertain edge of an obstacle is followed towards the camera."""
+"""Ranges, some five pixel rows, that the uncertain edge of an obstacle is followed towards the camera."""
 
 INSIDE = np.arange(0, 9, 2)
 """Ranges behind the contact at which an obstacle is looked at: its very edge is the least certain part of it."""

@@ -75,7 +75,7 @@ def fit_all(points: MarkingPoints, design: Design, start: Float64) -> Fit:
     basis = np.vander(points.x_m, ORDER + 1, increasing=True).T
     reach = np.abs(points.x_m)
     independent = np.minimum(1.0, points.length_m / CORRELATION_M)
-    certain = independent / points.sigma_m**2
+    certain = weights_of(points)
     numbers = np.arange(len(start))[:, None]
     for i, (gate, gate_per_m) in enumerate(GATES_M):
         residual = points.y_m - coefficients @ basis

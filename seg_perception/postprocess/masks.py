@@ -28,7 +28,7 @@ def role_mask(labels: UInt8, label_map: LabelMap, *roles: Role, out: UInt8 | Non
         out: uint8 [h, w] memory for the mask; a new array when None.
     """
     ids = label_map.ids(*roles)
-    if ids == list(range(ids[0], ids[-1] + 1)) if ids else False:  # a third of the time of a table
+    if ids and ids[-1] - ids[0] + 1 == len(ids):  # neighbouring ids: a third of the time of a table
         return np.asarray(cv2.inRange(labels, ids[0], ids[-1], dst=out), np.uint8)
     return np.asarray(cv2.LUT(labels, label_map.mask_lut(*roles), dst=out), np.uint8)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import rclpy
+from rclpy.duration import Duration
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
@@ -25,6 +26,8 @@ AHEAD = 4
 
 CLOCK_PERIOD_S = 0.01
 LATE_S = 0.05
+LAST_DELIVERY_S = 5.0
+"""How long the last messages may take to reach subscribers that do not lose any; gone publishers send nothing again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,8 @@ class _Player:
             rounds += 1
         interrupted = self._stop.is_set()
         seconds = time.monotonic() - self._start_s if self._start_s else 0.0
+        if not interrupted:
+            self._await_delivery()
         self._node.destroy_node()
         return Played(self._images, self._messages, seconds, self._late, self._left_out, interrupted)
 
@@ -130,6 +135,14 @@ class _Player:
         while time.monotonic() < end and not all(p.get_subscription_count() for p in publishers):
             if self._stop.wait(0.02):
                 return
+
+    def _await_delivery(self) -> None:
+        """Stay until every reliable subscriber has acknowledged the last messages."""
+        end = time.monotonic() + LAST_DELIVERY_S
+        for publisher in filter(None, self._publishers.values()):
+            while not publisher.wait_for_all_acked(Duration(seconds=0.05)):
+                if self._stop.is_set() or time.monotonic() > end:
+                    return
 
     def _wait_until(self, timeline: _Timeline, stamp_ns: int) -> bool:
         """Sleep until a recorded moment is due, with the clock running; False when asked to stop."""

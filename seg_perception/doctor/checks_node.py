@@ -111,7 +111,7 @@ def _odometry(snapshot: Snapshot) -> Iterator[Finding]:
         yield ok(SUBJECT, 'odometry', f'none on {node.odometry.name}: the grid is not motion-compensated')
     elif sample is None:
         text = f'{node.odometry.publishers[0].node} publishes {node.odometry.name} but sent nothing'
-        yield error(SUBJECT, 'odometry', text, 'look at its log, or set the parameter odometry to off')
+        yield error(SUBJECT, 'odometry', text, 'look at its log, or set the parameter odometry to none')
     elif sample.child_frame_id not in ('', base):
         text = f'odometry is of frame {sample.child_frame_id!r}; expected {base!r}'
         yield error(

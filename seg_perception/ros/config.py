@@ -12,7 +12,7 @@ from seg_perception.errors import ConfigError
 from seg_perception.grid import GridConfig
 from seg_perception.postprocess import ContourConfig, LaneConfig, RegionConfig
 
-ODOMETRY = ('topic', 'tf', 'off')
+ODOMETRY = ('topic', 'tf', 'none')
 SIZES = ('network', 'camera')
 CAMERA_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
 
@@ -87,7 +87,7 @@ class NodeConfig:
     odometry: str = option(
         'topic',
         'Motion compensation of the grid. topic: nav_msgs/Odometry on `odom`, when it comes; tf: odom_frame to '
-        'base_frame; off: one grid per frame in base_frame.',
+        'base_frame; none: one grid per frame in base_frame.',
         choices=ODOMETRY,
     )
     odometry_timeout_s: float = option(

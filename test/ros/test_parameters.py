@@ -58,6 +58,12 @@ def test_every_parameter_is_described_and_its_default_lies_in_its_range(option):
         assert option.default in option.choices
 
 
+@pytest.mark.parametrize('option', [o for o in options(NodeConfig) if o.choices], ids=lambda o: o.name)
+def test_a_choice_written_without_quotes_stays_a_string(option):
+    """YAML reads `off` as a boolean, and rclpy refuses that for a string."""
+    assert [yaml.safe_load(c) for c in option.choices] == list(option.choices)
+
+
 def test_values_build_the_configuration_they_came_from():
     config = build(NodeConfig, {o.name: o.default for o in NODE})
     assert config == NodeConfig()

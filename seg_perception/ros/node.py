@@ -215,6 +215,8 @@ def main(args: list[str] | None = None, engine_factory: EngineFactory = open_eng
         executor.add_node(node)
         if node.config.autostart:
             start(node)
+        else:
+            node.get_logger().info('unconfigured: waiting for a lifecycle manager, autostart is false')
         while not stop.is_set():
             executor.spin_once(timeout_sec=SIGNAL_POLL_S)
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -195,7 +195,7 @@ def _short(topic: str) -> str:
 
 
 def _complete(node: snapshot.NodeSnapshot, graph: Graph, listener: Listener, prefix: str) -> snapshot.NodeSnapshot:
-    """Add what was heard while listening."""
+    """Add what was heard while listening; one more node of the name may have announced itself meanwhile."""
     samples = tuple(
         snapshot.DiagnosticSample(s.name, s.level[0], s.message, {v.key: v.value for v in s.values})
         for name, s in sorted(listener.diagnostics.items())
@@ -204,6 +204,7 @@ def _complete(node: snapshot.NodeSnapshot, graph: Graph, listener: Listener, pre
     outputs = tuple(graph.topic(t) for t in graph.types() if t.startswith(f'{node.name}/'))
     return replace(
         node,
+        count=max(node.count, graph.nodes().count(node.name)) if node.count else 0,
         diagnostics=samples,
         outputs=outputs,
         odometry=graph.topic(node.odometry.name),

@@ -174,13 +174,13 @@ def with_node() -> dict[str, Report]:
     """Reports on two nodes of one name under a stopped clock, and on a live camera beside a replay."""
     stopped, replayed = FIRST_DOMAIN + 2, FIRST_DOMAIN + 3
     parameters = ['-p', 'use_sim_time:=true', '-p', 'front.extrinsics:=[0.0, 0.0, 1.5, 0.0, 0.0, 0.0]', '-p']
-    asleep = [*FAKE_NODE, *parameters, 'cameras:=[front, fron]', '-p', 'autostart:=false', '--log-level', 'debug']
+    asleep = [*FAKE_NODE, *parameters, 'cameras:=[front, fron]', '-p', 'autostart:=false']
     awake = [*FAKE_NODE, *parameters, 'cameras:=[front, live]', '-p', 'backend:=tensorrt']
     with ExitStack() as stack:
         stack.enter_context(cameras('clock_stopped', stopped))
         stack.enter_context(cameras('clock_replayed', replayed))
-        stack.enter_context(running(asleep, '', domain=str(stopped)))
-        stack.enter_context(running(asleep, '', domain=str(stopped)))
+        stack.enter_context(running(asleep, 'unconfigured', domain=str(stopped)))
+        stack.enter_context(running(asleep, 'unconfigured', domain=str(stopped)))
         stack.enter_context(running(awake, 'configured', domain=str(replayed)))
         runs = {'stopped': start_doctor(stopped), 'replayed': start_doctor(replayed)}
         return {name: finish(run) for name, run in runs.items()}  # ends the cameras before the next test

@@ -27,6 +27,8 @@ MIN_SHARE = 0.001
 
 Counts = npt.NDArray[np.int64]
 UInt8 = npt.NDArray[np.uint8]
+Key = tuple[str, int]
+"""Camera and stamp."""
 
 
 class Comparison(NamedTuple):
@@ -52,8 +54,8 @@ class Comparison(NamedTuple):
     free_ahead_m: float | None
     slowdown: float | None
     missing_frames: float
-    over_time: dict[str, list[float | None]]
-    """seconds, label_disagreement, grid_disagreement, free_ahead_a_m, free_ahead_b_m; one value per frame."""
+    over_time: dict[str, list[Any]]
+    """camera, seconds, label_disagreement, grid_disagreement, free_ahead_a_m, free_ahead_b_m; one value per frame."""
     problems: list[str]
 
     def check(self, thresholds: Thresholds) -> list[Check]:
@@ -86,9 +88,12 @@ def compare_runs(a: Path, b: Path) -> Comparison:
     sources = BagSource(a / BAG), BagSource(b / BAG)
     try:
         cameras = {c for run in runs for c in run['cameras']}
-        topics = {f'{NODE}/{c}/labels' for c in cameras} | {GRID_TOPIC}
-        for topic, stamp_ns, first, second in _pairs(sources[0], sources[1], topics):
-            (grids if topic == GRID_TOPIC else labels).add(stamp_ns, first, second)
+        camera_of = {f'{NODE}/{c}/labels': c for c in cameras}
+        for topic, stamp_ns, first, second in _pairs(sources[0], sources[1], {*camera_of, GRID_TOPIC}):
+            if topic == GRID_TOPIC:
+                grids.add(stamp_ns, first, second)
+            else:
+                labels.add((camera_of[topic], stamp_ns), first, second)
     finally:
         for source in sources:
             source.close()
@@ -96,7 +101,7 @@ def compare_runs(a: Path, b: Path) -> Comparison:
     return _comparison(runs, keys, labels, grids, names[0], problems)
 
 
-def _keys(run: Mapping[str, Any]) -> list[tuple[str, int]]:
+def _keys(run: Mapping[str, Any]) -> list[Key]:
     return list(zip(run['figures']['camera'], run['figures']['stamp_ns'], strict=True))
 
 
@@ -126,9 +131,9 @@ class _Labels:
 
     def __init__(self, classes: int) -> None:
         self.counts: Counts = np.zeros((classes, classes), np.int64)
-        self.over_time: list[tuple[int, float]] = []
+        self.over_time: dict[Key, float] = {}
 
-    def add(self, stamp_ns: int, first: bytes, second: bytes) -> None:
+    def add(self, key: Key, first: bytes, second: bytes) -> None:
         a, b = (_image(d) for d in (first, second))
         b = labels_to_size(b, a.shape[1], a.shape[0])
         n = len(self.counts)
@@ -137,7 +142,7 @@ class _Labels:
         counts = np.bincount(pairs, minlength=n * n).reshape(n, n)
         self.counts += counts
         total = int(counts.sum())
-        self.over_time.append((stamp_ns, 1.0 - float(np.trace(counts)) / total if total else 0.0))
+        self.over_time[key] = 1.0 - float(np.trace(counts)) / total if total else 0.0
 
 
 def _image(data: bytes) -> UInt8:
@@ -180,7 +185,7 @@ class _Grids:
 
 def _comparison(
     runs: tuple[dict[str, Any], dict[str, Any]],
-    keys: list[list[tuple[str, int]]],
+    keys: list[list[Key]],
     labels: _Labels,
     grids: _Grids,
     names: list[str],
@@ -189,7 +194,7 @@ def _comparison(
     both = set(keys[0]) & set(keys[1])
     classes = [_class_row(name, i, labels.counts) for i, name in enumerate(names)]
     covered = [c['iou'] for c in classes if c['share_a'] >= MIN_SHARE and c['iou'] is not None]
-    disagreement = [d for _, d in labels.over_time]
+    disagreement = list(labels.over_time.values())
     if grids.unmatched:
         problems = [*problems, f'{grids.unmatched} grids differ in size, place or frame and are not compared']
     free = [dict(zip(k, run['figures']['free_ahead_m'], strict=True)) for k, run in zip(keys, runs, strict=True)]
@@ -238,14 +243,15 @@ def _slowdown(a: Mapping[str, Any], b: Mapping[str, Any]) -> float | None:
 
 
 def _over_time(
-    keys: list[tuple[str, int]], both: set[tuple[str, int]], labels: _Labels, grids: _Grids, free: list[dict[Any, Any]]
-) -> dict[str, list[float | None]]:
+    keys: list[Key], both: set[Key], labels: _Labels, grids: _Grids, free: list[dict[Any, Any]]
+) -> dict[str, list[Any]]:
     first = keys[0][1]
-    label_at, grid_at = dict(labels.over_time), {g.stamp_ns: g.share for g in grids.over_time}
+    grid_at = {g.stamp_ns: g.share for g in grids.over_time}
     shown = [k for k in keys if k in both]
     return {
+        'camera': [camera for camera, _ in shown],
         'seconds': [(stamp - first) / 1e9 for _, stamp in shown],
-        'label_disagreement': [label_at.get(stamp) for _, stamp in shown],
+        'label_disagreement': [labels.over_time.get(k) for k in shown],
         'grid_disagreement': [grid_at.get(stamp) for _, stamp in shown],
         'free_ahead_a_m': [free[0][k] for k in shown],
         'free_ahead_b_m': [free[1][k] for k in shown],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seg_perception.offline.charts import Series, line_chart
+from seg_perception.offline.charts import Array, Series, line_chart
 from seg_perception.offline.compare import Comparison
 from seg_perception.offline.report import COLORS, render, write_page
 from seg_perception.offline.report_page import COMPARISON
@@ -64,20 +65,28 @@ def tiles(found: Comparison) -> list[tuple[str, str]]:
 
 
 def _charts(found: Comparison) -> list[tuple[str, str]]:
-    values = {name: np.array(column, float) for name, column in found.over_time.items()}
-    seconds = values['seconds']
-    charts = [
-        (
-            'Pixels with another class',
-            line_chart(seconds, [Series('labels', values['label_disagreement'] * 100, COLORS[0])], '%'),
-        )
+    cameras = np.array(found.over_time['camera'])
+    seconds, row = np.unique(np.array(found.over_time['seconds'], float), return_inverse=True)
+
+    def column(name: str, camera: str | None = None) -> Array:
+        """Return one value per moment; None at moments without one."""
+        values = np.array(found.over_time[name], float)
+        there = np.isfinite(values) & ((cameras == camera) | (camera is None))
+        out = np.full(len(seconds), np.nan)
+        out[row[there]] = values[there]
+        return out
+
+    labels = [
+        Series(camera, column('label_disagreement', camera) * 100, color)
+        for camera, color in zip(dict.fromkeys(found.over_time['camera']), itertools.cycle(COLORS))
     ]
+    charts = [('Pixels with another class', line_chart(seconds, labels, '%'))]
     if found.grids:
-        grid = Series('cells free in one grid only', values['grid_disagreement'] * 100, COLORS[1])
+        grid = Series('cells free in one grid only', column('grid_disagreement') * 100, COLORS[1])
         charts.append(('Grid disagreement', line_chart(seconds, [grid], '%')))
-    if np.isfinite(values['free_ahead_a_m']).any() or np.isfinite(values['free_ahead_b_m']).any():
-        lines = [Series('A', values['free_ahead_a_m'], COLORS[0]), Series('B', values['free_ahead_b_m'], COLORS[1])]
-        charts.append(('Free distance ahead', line_chart(seconds, lines, 'm')))
+    ahead = [Series(run, column(f'free_ahead_{run.lower()}_m'), COLORS[i]) for i, run in enumerate('AB')]
+    if any(np.isfinite(s.values).any() for s in ahead):
+        charts.append(('Free distance ahead', line_chart(seconds, ahead, 'm')))
     return charts
 
 

@@ -12,12 +12,14 @@ import pytest
 from seg_perception.engine.fake import FakeEngine
 from seg_perception.errors import ConfigError, RecordingError
 from seg_perception.grid import GridConfig
-from seg_perception.io.recording import open_recording
+from seg_perception.io.bag_writer import BagWriter
+from seg_perception.io.recording import RecordingOptions, open_recording
 from seg_perception.labels import DEFAULT_LABELS, LabelMap
 from seg_perception.offline.compare import compare_runs
+from seg_perception.offline.compare_page import write_comparison
 from seg_perception.offline.engine_pool import EnginePool
 from seg_perception.offline.run import RunConfig, process
-from seg_perception.offline.run_folder import RunFolder
+from seg_perception.offline.run_folder import RunFolder, read_run
 from seg_perception.offline.thresholds import Thresholds, read_thresholds
 from seg_perception.pipeline import PipelineConfig
 
@@ -90,6 +92,35 @@ def test_cells_that_are_free_in_one_grid_only(made_run):
     assert found.grid_disagreement_m2 == pytest.approx(found.grid_disagreement_cells * 0.25)
     assert 0 < found.grid_disagreement < 1
     assert all(v > 0 for v in found.over_time['grid_disagreement'])
+
+
+def test_cameras_of_equal_stamps_each_keep_their_own_disagreement(tmp_path, made):
+    """Two cameras, three frames each: in B the patch is in the images of `left` only."""
+    with BagWriter(tmp_path / 'two', latched=('/tf_static',)) as writer:
+        for pair in zip(made.messages(3, camera='front'), made.messages(3, camera='left'), strict=True):
+            for message in pair:
+                writer.write(message)
+
+    class LeftPatch(FakeEngine):
+        def infer(self, n):
+            prediction = super().infer(n)
+            prediction.labels[n - 1, -16:, :24] = 2
+            return prediction
+
+    runs = []
+    for name, engine in (('a', FakeEngine()), ('b', LeftPatch())):
+        recording = open_recording(str(tmp_path / 'two'), RecordingOptions(all_topics=True))
+        summary = process(recording, EnginePool([engine]), RunFolder(tmp_path, name), RunConfig(video=False), SETTINGS)
+        recording.close()
+        runs.append(summary.folder)
+    found = compare_runs(*runs)
+    share = 16 * 24 / (96 * 64)
+    at = {'front': 0.0, 'left': share}
+    assert sorted(found.over_time['camera']) == ['front'] * 3 + ['left'] * 3
+    assert found.over_time['label_disagreement'] == pytest.approx([at[c] for c in found.over_time['camera']])
+    write_comparison(tmp_path / 'comparison.html', found, [], [(r, read_run(r)) for r in runs])
+    page = (tmp_path / 'comparison.html').read_text()
+    assert all(f'</i>{camera}</span>' in page for camera in at)
 
 
 def test_frames_of_one_run_only_are_counted(made_run, write_bag):

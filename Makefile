@@ -6,8 +6,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint requirements/constraints.txt
 INPUT ?= scene:7
 OUT ?= out/demo
+DATA ?= data
+RUNS ?= runs
 
-.PHONY: demo test lint bench env env-test clean
+.PHONY: demo test lint bench models env env-test clean
 
 env: $(VENV)/.runtime
 
@@ -42,6 +44,9 @@ test: env-test lint  ## Everything that needs no GPU
 
 bench: env  ## Engine against whole frame against the hand-written loop
 	@$(BIN)/python -m seg_perception bench
+
+models: env-test  ## Train and export the shipped models from DATA (docs/training.md) into RUNS; again to go on
+	@PATH="$(abspath $(BIN)):$$PATH" sh config/training/models.sh $(DATA) $(RUNS) $(TRAIN)
 
 clean:
 	rm -rf $(VENV) build install log out .pytest_cache .mypy_cache .ruff_cache

@@ -298,8 +298,9 @@ class Pose:
 
     def inverse(self) -> Pose:
         """Return `child_from_parent`."""
-        rotation = self.rotation.T
-        return Pose.from_rotation(rotation, -rotation @ np.asarray(self.translation_m))
+        x, y, z = (float(v) for v in -self.rotation.T @ np.asarray(self.translation_m))
+        qx, qy, qz, qw = self.quaternion
+        return Pose((x, y, z), (-qx, -qy, -qz, qw))
 
     def __matmul__(self, other: Pose) -> Pose:
         return Pose.from_rotation(self.rotation @ other.rotation, self.transform(np.array([other.translation_m]))[0])

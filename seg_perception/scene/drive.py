@@ -11,8 +11,9 @@ import numpy as np
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.errors import ConfigError
 from seg_perception.scene.actors import moving_solids, static_solids
+from seg_perception.scene.canvas import Placed
 from seg_perception.scene.ground import LANE_M, LINE_WIDTH_M, Layout, build_ground, line_offsets
-from seg_perception.scene.render import Placed, render
+from seg_perception.scene.render import render
 from seg_perception.scene.road import STEP_M, Road
 from seg_perception.scene.truth import (
     DEFAULT_WINDOW,
@@ -72,6 +73,11 @@ class Drive:
         self.ground = build_ground(rng, self.layout, start, end)
         fixed = static_solids(rng, self.layout, start, end)
         self.solids = fixed + _without_collisions(moving_solids(rng, self.layout, length_m, SPEED_MPS), self)
+        self._motion = (
+            np.array([(s.station_m, s.offset_m) for s in self.solids]),
+            np.array([(s.speed_mps, s.drift_mps) for s in self.solids]),
+            np.array([s.yaw_rad for s in self.solids]),
+        )
         self._lane_m = -LANE_M / 2 - (self.layout.lanes - 1) * LANE_M
         self._weave = rng.uniform(0.05, 0.2), rng.uniform(0.08, 0.2)
 
@@ -91,8 +97,13 @@ class Drive:
 
     def placed(self, time_s: float) -> list[Placed]:
         """Every solid at a moment, in the vehicle frame."""
-        pose = self.odom_from_vehicle(time_s)
-        return [_place(s, self.road, pose, time_s) for s in self.solids]
+        start, speed, yaw = self._motion
+        station, offset = (start + speed * time_s).T
+        inverse = self.odom_from_vehicle(time_s).inverse()
+        points = np.column_stack([self.road.point(station, offset), np.zeros(len(station))])
+        centres = inverse.transform(points)[:, :2]
+        yaws = yaw + self.road.heading_rad(station) + inverse.yaw_rad
+        return [_place(*item) for item in zip(self.solids, centres, yaws.tolist(), strict=True)]
 
     def frame(self, index: int) -> SceneFrame:
         """Render frame `index` (0 .. len - 1); the stamp is index / rate_hz."""
@@ -168,14 +179,7 @@ def _curvature(rng: np.random.Generator, layout: Layout, length_m: float) -> Flo
     return np.asarray(np.convolve(np.pad(curvature, width, 'edge'), np.ones(width) / width, 'same')[width:-width])
 
 
-def _place(solid: Solid, road: Road, odom_from_vehicle: Pose, time_s: float) -> Placed:
-    station = solid.station_m + solid.speed_mps * time_s
-    offset = solid.offset_m + solid.drift_mps * time_s
-    inverse = odom_from_vehicle.inverse()
-    x, y = road.point(station, offset)
-    centre = inverse.transform(np.array([[x, y, 0.0]]))[0, :2]
-    rotation = inverse.rotation
-    yaw = solid.yaw_rad + float(road.heading_rad(station)) + math.atan2(rotation[1, 0], rotation[0, 0])
+def _place(solid: Solid, centre: Float, yaw: float) -> Placed:
     c, s = math.cos(yaw), math.sin(yaw)
     turn = np.array([[c, s], [-s, c]])
     return Placed(solid, centre, yaw, [part.outline_m @ turn + centre for part in solid.parts])

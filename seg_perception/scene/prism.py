@@ -1,11 +1,11 @@
-"""Convex prisms: their planes, faces, and the face a ray enters."""
+"""Convex prisms: their planes, and the face a ray enters."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from seg_perception.scene.types import Float, Part
+from seg_perception.scene.types import Float
 
 Float32 = npt.NDArray[np.float32]
 
@@ -17,14 +17,6 @@ def prism_planes(outline: Float, z_min: float, z_max: float) -> tuple[Float, Flo
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     offsets = (normals[:, :2] * outline).sum(axis=1)
     return np.vstack([normals, [0, 0, 1.0], [0, 0, -1.0]]), np.append(offsets, [z_max, -z_min])
-
-
-def face_corners(outline: Float, part: Part, k: int) -> Float:
-    count = len(outline)
-    if k >= count:
-        return np.column_stack([outline, np.full(count, part.z_max_m if k == count else part.z_min_m)])
-    a, b = outline[k], outline[(k + 1) % count]
-    return np.array([[*a, part.z_min_m], [*b, part.z_min_m], [*b, part.z_max_m], [*a, part.z_max_m]])
 
 
 def clip_polygon(polygon: Float, plane: Float, margin: float) -> Float:

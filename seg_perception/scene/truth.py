@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.camera import Pose
+from seg_perception.scene.canvas import Placed
 from seg_perception.scene.ground import CELL_M, HALF_WIDTH_M, Ground
-from seg_perception.scene.render import Placed
 from seg_perception.scene.road import Road
 from seg_perception.scene.types import PAVEMENT, Float, Mounting
 

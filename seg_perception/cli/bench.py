@@ -37,7 +37,7 @@ Examples:
 @click.option('--rounds', type=click.IntRange(1), default=9, show_default=True, help='Interleaved rounds.')
 @click.option('--frames', type=click.IntRange(1), default=20, show_default=True, help='Frames in a round.')
 @click.option('--threads', type=click.IntRange(0), default=0, help='CPU threads of the engine [default: one per core].')
-@click.option('--grid', 'grid_table', is_flag=True, help='Time the grid alone over cells and cameras instead.')
+@click.option('--grid', 'grid_table', is_flag=True, help='Time the grid over cells and cameras instead.')
 @click.option('--json', 'json_file', type=click.Path(path_type=Path), help='Write the figures to FILE.')
 def command(
     model: Path | None,
@@ -53,11 +53,12 @@ def command(
     engine_ms is the bare network; frame_ms goes from the serialised image message to all outputs published, every one
     subscribed by another process; baseline_ms is cv_bridge, PyTorch eager on the same weights, NumPy argmax, cv_bridge
     (with PyTorch and the model's .pt checkpoint). Each is the median over rounds of a round's median; ratios are
-    medians of the ratios within a round.
+    medians of the ratios within a round. With --grid, grid_ms is one update of the shipped grid with odometry after every
+    whole frame, and grid_share its share of that frame's time; a table follows for other sizes and more cameras.
     """
     path = model or default_model()
     if grid_table:
-        figures = _grid_figures(path, backend, rounds, threads)
+        figures = _grid_figures(path, backend, rounds * frames, threads)
         _print_grid(figures)
     else:
         figures = _frame_figures(path, backend, rounds, frames, threads)
@@ -141,21 +142,32 @@ def _baseline(path: Path, frame_path: Any) -> tuple[Callable[[], float] | None, 
 
 
 def _grid_figures(path: Path, backend: str, rounds: int, threads: int) -> dict[str, Any]:
-    """Time one grid update over cells and cameras, with the labels the model gives for a synthetic street."""
+    """Time a whole frame and one grid update of every size in turn, with the labels the model gives for the frame."""
+    from seg_perception.ros.transport import use_own_domain
+
+    use_own_domain()
+    from seg_perception.ros.frame_path import FramePath
+
     engine = open_engine(path, backend, threads=threads)
     camera, pose = default_camera()
-    image = from_array(Drive(7).frame(0).cameras['front'].image, 'rgb8')
-    pipeline = Pipeline(PipelineConfig(), engine)
-    seen = pipeline.run([Frame('front', 1, image, camera, pose)], want_grid=False).cameras[0]
-    figures: dict[str, Any] = {'engine_ms': _median([_timed(lambda: engine.infer(1)) for _ in range(10 * rounds)])}
-    assert seen.camera_model is not None
-    for resolution_m in (0.2, 0.1, 0.05):
-        config = GridConfig(resolution_m=resolution_m)
-        for cameras in (1, 2, 4):
-            drive = _GridDrive(seen, cameras, GridMapper(config, engine.spec.labels, engine.spec.class_precision))
-            times = [drive.update_ms() for _ in range(WARM_UP + 10 * rounds)][WARM_UP:]
-            figures[f'grid_ms.{config.columns}x{config.rows}.{cameras}'] = _median(times, 3)
+    rgb = Drive(7).frame(0).cameras['front'].image
+    frame = Frame('front', 1, from_array(rgb, 'rgb8'), camera, pose)
+    seen = Pipeline(PipelineConfig(), engine).run([frame], want_grid=False).cameras[0]
+    seen = seen._replace(labels=seen.labels.copy(), confidence=seen.confidence.copy())  # else the engine's own
+    configs = [GridConfig(resolution_m=resolution_m) for resolution_m in (0.1, 0.2, 0.05)]
+    with FramePath(engine, rgb, camera, pose) as frame_path:
+        timed = {'frame': frame_path.frame_ms}
+        for config in configs:
+            for cameras in (1, 2, 4):
+                mapper = GridMapper(config, engine.spec.labels, engine.spec.class_precision)
+                timed[f'{config.columns}x{config.rows}.{cameras}'] = _GridDrive(seen, cameras, mapper).update_ms
+        times = _rounds(timed, rounds, 1)
     engine.close()
+    figures: dict[str, Any] = {'frame_ms': _median(times['frame'])}
+    for name in list(timed)[1:]:
+        end = '' if name == '400x400.1' else f'.{name}'
+        figures[f'grid_ms{end}'] = _median(times[name])
+        figures[f'grid_share{end}'] = _median(times[name] / times['frame'], 4)
     return figures
 
 
@@ -184,10 +196,10 @@ class _GridDrive:
 
 
 def _print_grid(figures: dict[str, Any]) -> None:
-    engine_ms = figures['engine_ms']
-    click.echo(f'  engine {engine_ms} ms')
-    click.echo('  cells      cameras  grid ms  share of engine')
+    click.echo(f'  frame {figures["frame_ms"]} ms')
+    click.echo('  cells      cameras  grid ms  share of frame')
     for key, value in figures.items():
-        if key.startswith('grid_ms.'):
-            _, cells, cameras = key.split('.')
-            click.echo(f'  {cells:<10} {cameras:>7} {value:>8} {value / engine_ms:>15.1%}')
+        if key.startswith('grid_ms'):
+            _, cells, cameras = key.split('.') if '.' in key else ('', '400x400', '1')
+            share = figures[key.replace('_ms', '_share')]
+            click.echo(f'  {cells:<10} {cameras:>7} {value:>8} {share:>15.1%}')

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.grid.config import GridConfig
-from seg_perception.grid.evidence import GAP, Evidence
+from seg_perception.grid.evidence import BLOCKS, GAP, Evidence
 from seg_perception.grid.lattice import Places
 from seg_perception.grid.types import FREE, OCCUPIED, UNKNOWN
 from seg_perception.grid.visibility import cell_map
@@ -32,15 +32,24 @@ def look_up(polar: Evidence, places: Places) -> Evidence:
 
 
 def mark(cells: Evidence, visible: Visible, from_vehicle: npt.NDArray[np.float64]) -> None:
-    """Write every contact into the cell that it lies in, so that nothing falls between the centres of cells.
+    """Write a contact that fell between the centres of cells into the cell that it lies in.
+
+    Others stay as they are: every cell that a side seen aslant only touches would bring it nearer.
 
     Args:
         from_vehicle: 2x3, from the vehicle frame in metres to (column, row), whole at the corners of cells.
     """
-    place = np.floor(visible.contacts.xy_m @ from_vehicle[:, :2].T + from_vehicle[:, 2]).astype(np.intp)
-    column, row = place[:, 0], place[:, 1]
-    inside = (column >= 0) & (column < cells.shape[1]) & (row >= 0) & (row < cells.shape[0])
-    cells[row[inside], column[inside]] = visible.contacts.evidence[inside]
+    contacts, turn = visible.contacts, from_vehicle[:, :2].T
+    foot = visible.view.foot_m @ turn + from_vehicle[:, 2]
+    direction = visible.view.directions[contacts.bearing] @ turn
+    column = np.floor(contacts.range_m * direction[:, 0] + foot[0]).astype(np.intp)
+    row = np.floor(contacts.range_m * direction[:, 1] + foot[1]).astype(np.intp)
+    rows, columns = cells.shape
+    # Also where numbers below 0 are the largest ones.
+    inside = (column.view(np.uintp) < columns) & (row.view(np.uintp) < rows)
+    flat, index = cells.reshape(-1), np.where(inside, row * columns + column, 0)
+    lost = inside[0] & ~(inside & (np.take(flat, index).view(np.uint8) & BLOCKS == BLOCKS)).any(axis=0)
+    flat[index[0, lost]] = contacts.evidence[lost]
 
 
 def drop_free(odds: Odds, counts: Odds) -> None:
@@ -51,19 +60,20 @@ def drop_free(odds: Odds, counts: Odds) -> None:
     """
     limit = counts << np.int16(15)
     limit ^= np.int16(0x7FFF)  # -1 where the lowest bit is set, the largest number elsewhere
-    np.minimum(odds, limit, out=odds)
+    cv2.min(odds, limit, odds)
 
 
-def take_back(odds: Odds, cells: Evidence, gain: int) -> None:
-    """Weaken what is occupied in the gap before a contact, down to unknown; clear the gap in `cells`.
+def take_back(odds: Odds, cells: Evidence) -> None:
+    """Turn what is occupied in the gap before a contact unknown; clear the gap in `cells`.
 
     The contact is as likely before as behind the place it is given: what an older image put nearer may go.
     """
-    flat = np.flatnonzero(cells == GAP)
-    place = np.divmod(flat, cells.shape[1])
-    before = odds[place]
-    odds[place] = np.maximum(before, np.minimum(np.minimum(before, 0) + np.int16(gain * GAP), 0))
-    cells.reshape(-1)[flat] = 0
+    gap = cells == GAP
+    limit = gap.astype(np.int16)
+    limit -= np.int16(1)
+    limit <<= np.int16(15)  # 0 in the gap, the smallest number elsewhere
+    cv2.max(odds, limit, odds)
+    cells *= np.invert(gap, out=gap).view(np.int8)
 
 
 def add_evidence(odds: Odds, counts: Odds, gain: int) -> None:

@@ -27,6 +27,9 @@ HIDDEN = UNSURE_SOLID = 1
 GAP = 93
 """The stretch before a contact that is smaller than a pixel: takes older evidence of an obstacle back, proves nothing."""
 
+SURE = np.uint8(round(2.35 / UNIT))
+"""Ground right before an obstacle is free from this evidence on: there, half sure means that it may be the obstacle's foot."""
+
 BLOCKS = np.uint8(0x81)
 """The bits of a confident solid: negative and marked."""
 TRUSTED = 0.95
@@ -66,10 +69,12 @@ class PixelEvidence:
         )
 
     def __call__(self, labels: npt.NDArray[np.uint8], confidence: npt.NDArray[np.uint8]) -> Evidence:
-        """Return the int8 [h, w] evidence of an image; a new array."""
+        """Return the int8 [h + 1, w] evidence of an image, and a row of zeros after it; a new array."""
         kind = np.asarray(cv2.LUT(labels, self._class), np.int8)
         odds = np.asarray(cv2.multiply(kind, cv2.LUT(confidence, self._weight), scale=1 / 127), np.int8)
         odds &= np.int8(-2)
         kind &= np.int8(1)
-        odds |= kind
-        return odds
+        result = np.empty((len(odds) + 1, odds.shape[1]), np.int8)
+        result[-1] = 0
+        np.bitwise_or(odds, kind, out=result[:-1])
+        return result

@@ -24,7 +24,10 @@ COLUMNS_APART = 0.75
 MAX_BEARINGS = 32_000
 """Places are 16-bit numbers."""
 MARGIN = 4  # cells
-FINE = 8  # steps in half a cell in which distances are looked up
+PLACES_APART_M = 0.034
+"""Cells are looked up at places this far apart or less: half of it is the error of a cell's place in what a camera sees."""
+MAX_PLACES = 8  # in a cell's length
+FINE = 5  # steps between two places in which distances are looked up
 
 
 class Lattice(NamedTuple):
@@ -67,33 +70,46 @@ def ranges_m(lattice: Lattice) -> Float:
 
 
 @lru_cache(maxsize=8)
-def cell_tables(lattice: Lattice) -> tuple[tuple[Places, Places], tuple[Places, Places]]:
-    """Nearest (range, bearing) of places around the foot point, half a cell apart, from -x -y to +x +y.
+def cell_tables(lattice: Lattice) -> list[list[Places]]:
+    """Nearest (range, bearing) of places around the foot point, `places(lattice)` to a cell, from -x -y to +x +y.
 
-    Table [i][j] holds every other row from i and every other column from j: one of them fits the cells of a grid to a
-    quarter of a cell, wherever the foot point is in its own. The foot point is at row and column `centre` of all places.
+    Table [i][j] holds the rows i, i + places, .. and the columns j, j + places, ..: one of them fits the cells of a grid
+    wherever the foot point is in its own. The foot point is at row and column `centre` of all places.
     """
-    half = lattice.resolution_m / 2
-    x = half * np.arange(-centre(lattice), centre(lattice), dtype=np.float32)
-    fine = half / FINE
+    every = places(lattice)
+    apart = lattice.resolution_m / every
+    x = apart * np.arange(-centre(lattice), centre(lattice), dtype=np.float32)
+    fine = apart / FINE
     ranges = ranges_m(lattice)
     middles = (ranges[1:] + ranges[:-1]) / 2
     index = np.searchsorted(middles, np.arange(0, math.hypot(x[0], x[0]) + 2 * fine, fine)).astype(np.int16)
-    tables = []
-    for i in (0, 1):
-        pair = []
-        for j in (0, 1):
-            across, along = np.meshgrid(x[j::2], x[i::2])
-            distance, angle = cv2.cartToPolar(across, along)
-            table = np.empty((*distance.shape, 2), np.int16)
-            table[..., 0] = index[np.rint(distance / np.float32(fine)).astype(np.intp)]
-            table[..., 1] = np.rint(angle / np.float32(lattice.step_rad)).astype(np.int32) % lattice.bearings
-            table[distance > ranges[-1]] = -1
-            pair.append(table)
-        tables.append((pair[0], pair[1]))
-    return tables[0], tables[1]
+    index[math.ceil(ranges[-1] / fine) :] = -1
+    return [[_table(lattice, x[j::every], x[i::every], index, fine) for j in range(every)] for i in range(every)]
+
+
+def _table(
+    lattice: Lattice,
+    x: npt.NDArray[np.float32],
+    y: npt.NDArray[np.float32],
+    index: npt.NDArray[np.int16],
+    fine_m: float,
+) -> Places:
+    across, along = np.meshgrid(x, y)
+    distance, angle = cv2.cartToPolar(across, along)
+    table = np.empty((*distance.shape, 2), np.int16)
+    table[..., 0] = index[cv2.multiply(distance, 1 / fine_m, dtype=cv2.CV_32S)]
+    angle *= np.float32(1 / lattice.step_rad)
+    bearing = cv2.multiply(angle, 1.0, dtype=cv2.CV_16U)
+    bearing[bearing == lattice.bearings] = 0
+    table[..., 1] = bearing
+    return table
+
+
+def places(lattice: Lattice) -> int:
+    """Places along a cell's side at which tables are kept."""
+    return min(max(2, math.ceil(lattice.resolution_m / PLACES_APART_M)), MAX_PLACES)
 
 
 def centre(lattice: Lattice) -> int:
-    """Row and column of the foot point among all places of `cell_tables`; even."""
-    return 2 * (math.ceil(lattice.reach_m / lattice.resolution_m) + MARGIN)
+    """Row and column of the foot point among all places of `cell_tables`; a multiple of `places`."""
+    return places(lattice) * (math.ceil(lattice.reach_m / lattice.resolution_m) + MARGIN)

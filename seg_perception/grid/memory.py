@@ -14,14 +14,19 @@ from seg_perception.camera import Pose
 from seg_perception.grid.cells import Odds, add_evidence, drop_free, look_up, mark, take_back
 from seg_perception.grid.config import GridConfig
 from seg_perception.grid.evidence import UNIT, Evidence
-from seg_perception.grid.lattice import cell_tables, centre, ranges_m
+from seg_perception.grid.lattice import cell_tables, centre, places, ranges_m
 from seg_perception.grid.walk import Visible
 
 MEMORY = 2.0
 """Largest log-odds that a cell remembers: a few images turn it over."""
 
+OCCUPIED_MEMORY = 1.2
+"""The same of being occupied, one image's worth: what moved away is not occupied once its place was seen free."""
+
 MEMORY_UNIT = MEMORY / np.iinfo(np.int16).max
 """Log-odds of one count: the 16 bits end where the memory does, so that saturation is the limit."""
+
+MOST_OCCUPIED = -OCCUPIED_MEMORY / MEMORY_UNIT
 
 GAIN = 0.4
 """Share of an image's log-odds that enters the memory: consecutive images are not independent."""
@@ -93,12 +98,13 @@ class OdomMemory:
             if found is not None:
                 part, cells = found
                 gain = round(GAIN * self._share(look.age_s) * UNIT / MEMORY_UNIT)
-                take_back(part, cells, gain)
+                take_back(part, cells)
                 counts = cells.astype(np.int16)
                 drop_free(part, counts)
                 seen.append((part, counts, gain))
         for part, counts, gain in seen:
             add_evidence(part, counts, gain)
+            cv2.max(part, MOST_OCCUPIED, part)
 
     def _cells(self, visible: Visible, pose: Pose) -> tuple[Odds, Evidence] | None:
         """Return the part of the window that a camera can see, and its evidence there; None when there is none."""
@@ -110,14 +116,14 @@ class OdomMemory:
         left, top, right, bottom = self._bounds(view.outline_m @ to_cell[:, :2].T + to_cell[:, 2])
         if left >= right or top >= bottom:
             return None
-        # The nearest of the places half a cell apart to the centre of the first cell, counted from the foot point.
+        # The nearest of the places in the tables to the centre of the first cell, counted from the foot point.
         foot = to_cell[:, :2] @ view.foot_m + to_cell[:, 2]
-        middle = centre(view.lattice)
-        column = round(2 * (left + 0.5 - foot[0])) + middle
-        row = round(2 * (top + 0.5 - foot[1])) + middle
-        table = cell_tables(view.lattice)[row % 2][column % 2]
-        places = table[row // 2 : row // 2 + bottom - top, column // 2 : column // 2 + right - left]
-        cells = look_up(self._round(visible, yaw), places)
+        middle, every = centre(view.lattice), places(view.lattice)
+        column, column_phase = divmod(round(every * (left + 0.5 - foot[0])) + middle, every)
+        row, row_phase = divmod(round(every * (top + 0.5 - foot[1])) + middle, every)
+        table = cell_tables(view.lattice)[row_phase][column_phase]
+        part = table[row : row + bottom - top, column : column + right - left]
+        cells = look_up(self._round(visible, yaw), part)
         to_cell[:, 2] -= left, top
         mark(cells, visible, to_cell)
         return self.odds[top:bottom, left:right], cells

@@ -27,14 +27,13 @@ class _Cells(NamedTuple):
 @lru_cache(maxsize=32)
 def _cells(view: PolarView, config: GridConfig, width: int) -> _Cells:
     distance, bearing = np.moveaxis(cell_map(view, config).astype(np.intp), -1, 0)
-    pixel = view.pixel_map[np.maximum(bearing, 0), np.maximum(distance, 0)].astype(np.intp)
-    row, column = np.nonzero((distance >= 0) & (pixel[..., 0] >= 0))
+    pixel = view.pixels[np.maximum(bearing, 0), np.maximum(distance, 0)]
+    row, column = np.nonzero((distance >= 0) & (pixel < (view.last_row - view.first_row + 1) * width))
     x = config.x_min_m + (column + 0.5) * config.resolution_m
     y = config.y_min_m + (row + 0.5) * config.resolution_m
     centres = np.column_stack([x, y, np.full(len(x), config.ground_z_m)]).astype(np.float32)
     samples = bearing * len(view.ranges_m) + distance
-    pixels = (pixel[..., 1] + view.first_row) * width + pixel[..., 0]
-    return _Cells(centres, samples[row, column], pixels[row, column])
+    return _Cells(centres, samples[row, column], pixel[row, column] + view.first_row * width)
 
 
 @lru_cache(maxsize=8)

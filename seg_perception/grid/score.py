@@ -21,6 +21,7 @@ BANDS_M = ((0.0, 10.0), (10.0, 20.0), (20.0, 30.0))
 """Bands of range from below the camera; measures stop at the end of the last one."""
 
 MARCH_STEP_M = 0.02
+NEAR = 3.0  # cells
 BORDER = 1.5  # cells: a neighbour across a corner is 1.41 away
 Cells = npt.NDArray[np.int8]
 Float = npt.NDArray[np.float64]
@@ -79,6 +80,12 @@ class Scorer:
         self._hidden = _count(self._hidden, claimed, from_visible, resolution)
         self._hidden_occupied += int((claimed & (from_visible > BORDER) & (from_free > BORDER) & truth.occupied).sum())
 
+    def add_part(self, cells: Cells, truth: TruthGrid, part: npt.NDArray[np.bool_]) -> None:
+        """Compare the overlap of free and occupied cells within a part of the window alone; ranges are from its corner."""
+        none = np.int8(UNKNOWN)
+        hidden = TruthGrid(np.where(part, truth.cells, none), truth.occupied, part, truth.window)
+        self.add_cells(np.where(part, cells, none), hidden, (0.0, 0.0))
+
     def add_ranges(self, measured_m: Float, truth: FirstObstacles) -> None:
         """Compare ranges to the first cell that is occupied, bearing by bearing."""
         use = truth.edge_seen & (truth.edge_m < BANDS_M[-1][1])
@@ -132,6 +139,18 @@ def _band(overlap: npt.NDArray[np.int64], errors: Float) -> BandScore:
         len(errors),
         int((errors >= 1.0).sum()),
     )
+
+
+def near_mask(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Cells of a mask and those within three cells of one."""
+    return np.asarray(_cells_away(mask) <= NEAR)
+
+
+def near_cells(window: Window, mask: npt.NDArray[np.bool_], points_m: Float) -> npt.NDArray[np.bool_]:
+    """Whether vehicle-frame points [N, 2] lie within three cells of a mask."""
+    near = near_mask(mask).astype(np.int8)
+    grid = OccupancyGrid(near, window.resolution_m, window.x_min_m, window.y_min_m, 'vehicle', 0, math.nan)
+    return np.asarray(_look_up(grid, points_m) == 1)
 
 
 def cell_ranges(window: Window, eye_m: tuple[float, float]) -> Float:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from seg_perception.camera import EQUIDISTANT, PLUMB_BOB, RATIONAL, CameraModel, Pose
 from seg_perception.grid.config import GridConfig
 from seg_perception.grid.fusion import GridMapper
-from seg_perception.grid.score import Scorer, in_vehicle_frame, measured_ranges
+from seg_perception.grid.score import Scorer, in_vehicle_frame, measured_ranges, near_cells, near_mask
 from seg_perception.grid.types import Observation, OccupancyGrid
 from seg_perception.labels import LabelMap
 from seg_perception.lane_metrics import ThingScorer
@@ -29,6 +29,7 @@ MODELS = {
 PITCH_DEG = (-2.0, 6.0)
 ROLL_DEG = (-2.0, 2.0)
 HEIGHT_M = (1.2, 1.6)
+BEARINGS_RAD = np.radians(np.arange(-75.0, 75.1, 0.5))
 FRAMES = 15
 SCORE_EVERY = 5
 
@@ -107,9 +108,9 @@ class TrialRunner:
     ) -> None:
         self.config = config or GridConfig()
         self.single, self.fused = Scorer(), Scorer()
-        self.one_frame = (
-            Scorer()
-        )  # a single frame in the axes of odom, where cells lie aslant to the road as when fused
+        self.perfect = Scorer()  # the true grid itself: what cells of this size cost
+        self.shared: dict[str, Scorer] = {}
+        """Where all cameras look: the grid of all ('overlap'), of each alone, and of all beside the border ('seam')."""
         self.things = ThingScorer()
         self._labeller = labeller
         self._error = mounting_error
@@ -133,8 +134,6 @@ class TrialRunner:
                 continue
             single.reset()
             alone = single.update([o._replace(odom_from_vehicle=None) for o in observations])
-            single.reset()
-            aslant = single.update(observations)
             truth = drive.truth(index, self._window)
             outcome = Outcome(
                 trial,
@@ -144,7 +143,9 @@ class TrialRunner:
                 frame.odom_from_vehicle,
                 truth,
             )
-            self._score(outcome, aslant, drive, index)
+            self._score(outcome, drive, index)
+            if len(trial.cameras) > 1:
+                self._score_shared(outcome, drive, index, observations)
             self._score_things(frame, drive, observations[0], lanes)
             yield outcome
 
@@ -161,13 +162,37 @@ class TrialRunner:
         self.things.add(frame, first.camera, mounting, lanes)
         self.things.add_regions(frame, first.camera, mounting, first.labels, self._labeller.labels)
 
-    def _score(self, outcome: Outcome, aslant: OccupancyGrid, drive: Drive, index: int) -> None:
+    def _score(self, outcome: Outcome, drive: Drive, index: int) -> None:
         name, (_, pose) = next(iter(outcome.trial.cameras.items()))
         eye = (pose.translation_m[0], pose.translation_m[1])
-        bearings = np.radians(np.arange(-75.0, 75.1, 0.5))
-        first = drive.first_obstacles(index, name, bearings, 35.0)
-        grids = ((self.single, outcome.single), (self.one_frame, aslant), (self.fused, outcome.fused))
+        first = drive.first_obstacles(index, name, BEARINGS_RAD, 35.0)
+        perfect = outcome.single._replace(cells=outcome.truth.cells)
+        grids = ((self.single, outcome.single), (self.fused, outcome.fused), (self.perfect, perfect))
         for scorer, grid in grids:
             cells = in_vehicle_frame(grid, outcome.odom_from_vehicle, self._window)
             scorer.add_cells(cells, outcome.truth, eye)
-            scorer.add_ranges(measured_ranges(grid, outcome.odom_from_vehicle, eye, bearings, first.near_m), first)
+            scorer.add_ranges(measured_ranges(grid, outcome.odom_from_vehicle, eye, BEARINGS_RAD, first.near_m), first)
+
+    def _score_shared(self, outcome: Outcome, drive: Drive, index: int, observations: Sequence[Observation]) -> None:
+        pose, truth = outcome.odom_from_vehicle, outcome.truth
+        seen = [drive.truth(index, self._window, [o.camera]).visible for o in observations]
+        shared, some = np.logical_and.reduce(seen), np.logical_or.reduce(seen)
+        firsts = [(o, drive.first_obstacles(index, o.camera, BEARINGS_RAD, 35.0)) for o in observations]
+        grids = {'overlap': outcome.single}
+        for o in observations:
+            alone = GridMapper(self.config, self._labeller.labels, self._labeller.class_precision)
+            grids[o.camera] = alone.update([o._replace(odom_from_vehicle=None)])
+        for name, grid in grids.items():
+            scorer = self.shared.setdefault(name, Scorer())
+            scorer.add_part(grid.cells, truth, shared)
+            for o, first in firsts:
+                eye = o.vehicle_from_camera.translation_m[:2]
+                edge = (
+                    np.column_stack([np.cos(BEARINGS_RAD), np.sin(BEARINGS_RAD)])
+                    * np.minimum(first.edge_m, 1e6)[:, None]
+                    + eye
+                )
+                first = first._replace(edge_seen=first.edge_seen & near_cells(self._window, shared, edge))
+                scorer.add_ranges(measured_ranges(grid, pose, eye, BEARINGS_RAD, first.near_m), first)
+        beside = near_mask(shared) & near_mask(some & ~shared)
+        self.shared.setdefault('seam', Scorer()).add_part(outcome.single.cells, truth, beside & some)

@@ -34,10 +34,13 @@ class PolarView:
     ranges_m: Float  # [R] from the foot point
     bearings_rad: Float  # [B] in the vehicle frame, 0 ahead, positive left
     directions: Float  # [B, 2] the same as unit vectors
-    pixel_map: npt.NDArray[np.int16]  # [B, R, 2] nearest pixel (x, y - first_row), (-1, -1) where nothing is seen
+    pixels: npt.NDArray[
+        np.intp
+    ]  # [B, R] nearest pixel among image rows first_row..last_row, the number of those for none
     first_row: int  # image rows outside first_row..last_row are never read
     last_row: int
     nearest: npt.NDArray[np.intp]  # [B] index of the first range inside the image; R where there is none
+    depth_m: float  # of an obstacle behind its contact
     contact_m: Float  # [R] range of a contact between a range and the one before
     band_end: npt.NDArray[np.intp]  # [R + 1] index one past an obstacle whose contact is at a range index
     cut_off: npt.NDArray[np.intp]  # [R] the first index of an obstacle that ends before a range index
@@ -107,9 +110,8 @@ def _build_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarVie
         raise _no_ground(pose)
     rows = v[valid].round().astype(int)
     first_row, last_row = int(rows.min()), int(rows.max())
-    pixel_map = np.full((*u.shape, 2), -1, np.int16)
-    pixel_map[..., 0][valid] = u[valid].round()
-    pixel_map[..., 1][valid] = v[valid].round() - first_row
+    pixels = np.full(u.shape, (last_row - first_row + 1) * camera.width, np.intp)
+    pixels[valid] = (v[valid].round() - first_row) * camera.width + u[valid].round()
     nearest = np.where(valid.any(axis=0), valid.argmax(axis=0), len(ranges))
     # Half a pixel from the last free pixel's centre to the contact, half a range from a cell to its nearest range.
     half_pixel_m = np.where(valid, (np.abs(du) + np.abs(dv)) / (2 * np.maximum(spacing, 1e-9) ** 2), 0.0)
@@ -129,10 +131,11 @@ def _build_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarVie
         ranges,
         bearings,
         np.column_stack([np.cos(bearings), np.sin(bearings)]),
-        np.ascontiguousarray(pixel_map.transpose(1, 0, 2)),
+        np.ascontiguousarray(pixels.T),
         first_row,
         last_row,
         nearest,
+        depth,
         np.append(ranges[0], (ranges[1:] + ranges[:-1]) / 2),
         band_end,
         np.searchsorted(band_end[:-1], np.arange(len(ranges)), side='left'),

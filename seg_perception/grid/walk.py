@@ -13,14 +13,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from seg_perception.grid.evidence import BLOCKS, GAP, HIDDEN, UNSURE_SOLID, Evidence
+from seg_perception.grid.evidence import BLOCKS, GAP, HIDDEN, SURE, UNSURE_SOLID, Evidence
 from seg_perception.grid.visibility import PolarView
 
-EDGE = np.arange(1, 9)
+EDGE = 8
 """Ranges, some five pixel rows, that the uncertain edge of an obstacle is followed towards the camera."""
 
-INSIDE = np.arange(0, 9, 2)
-"""Ranges behind the contact at which an obstacle is looked at: its very edge is the least certain part of it."""
+AROUND = np.array([*range(-1, -EDGE - 1, -1), *range(0, 9, 2)])[:, None]
+"""Ranges at which an obstacle is looked at: before its contact, and inside, as its very edge is the least certain part."""
+
+INTO = np.array([0.0, 0.5, 0.75])
+"""Shares of an obstacle's depth at which cells are asked whether they have it."""
 
 Index = npt.NDArray[np.intp]
 
@@ -28,7 +31,8 @@ Index = npt.NDArray[np.intp]
 class Contacts(NamedTuple):
     """Where obstacles stand, one for each bearing that ends at one inside the picture."""
 
-    xy_m: npt.NDArray[np.float64]  # [N, 2] half a cell behind the contact, vehicle frame
+    bearing: Index  # [N] index among those of the view
+    range_m: npt.NDArray[np.float64]  # [3, N] half a cell behind the contact, and deeper
     evidence: Evidence  # [N]
 
 
@@ -44,26 +48,23 @@ def walk(view: PolarView, image: Evidence, resolution_m: float) -> Visible:
     """Walk every bearing outwards.
 
     Args:
-        image: int8 [last_row - first_row + 1, w] evidence of the image rows that the view reads.
+        image: int8 [last_row - first_row + 2, w] evidence of the image rows that the view reads, and a row of zeros.
         resolution_m: size of a cell.
     """
-    source = image.view(np.uint8)
-    polar: Evidence = np.asarray(
-        cv2.remap(source, view.pixel_map, None, cv2.INTER_NEAREST, None, cv2.BORDER_CONSTANT, 0)
-    ).view(np.int8)
+    polar: Evidence = np.take(image.reshape(-1), view.pixels, mode='wrap')  # unlike 'raise' it needs no second buffer
     count = len(view.ranges_m)
-    marks = polar.view(np.uint8) & BLOCKS  # nothing is larger than BLOCKS
-    contact = marks.argmax(axis=1)
-    blocked = np.flatnonzero(np.take(marks, contact + np.arange(0, marks.size, count)) == BLOCKS)
-    start, found = _stand(polar, blocked, contact[blocked])
+    solid = polar.view(np.uint8) & BLOCKS == BLOCKS
+    contact = solid.argmax(axis=1)
+    blocked = np.flatnonzero(np.take(solid, contact + np.arange(0, solid.size, count)))
+    start, found, doubtful = _stand(polar, blocked, contact[blocked])
+    proved = np.maximum(contact[blocked] - doubtful, 0)
     weight = view.weight[blocked, start]
     found = ((found * weight.astype(np.int16) // 127) & -2 | HIDDEN).astype(np.int8)
     contact[:] = count
     contact[blocked] = start
-    polar -= polar == UNSURE_SOLID
     polar = np.asarray(cv2.multiply(polar, view.weight, polar, 1 / 127))
-    polar &= np.int8(-2)
     limit = _limit(view, contact)
+    limit[blocked] = np.minimum(limit[blocked], proved)
     _hide(polar, limit, count)
     before = np.flatnonzero(limit < contact)
     _fill(polar, before, limit[before], contact[before], np.full(len(before), GAP, np.int8))
@@ -76,14 +77,23 @@ def walk(view: PolarView, image: Evidence, resolution_m: float) -> Visible:
     return Visible(view, polar, _contacts(view, blocked[inside], start[inside], found[inside], resolution_m))
 
 
-def _stand(polar: Evidence, blocked: Index, start: Index) -> tuple[Index, Evidence]:
-    """Move contacts to the near edge of the obstacle's uncertain rim; return them and the strongest evidence inside."""
-    ranges = polar.shape[1]
-    flat, at = polar.reshape(-1), (blocked * ranges + start)[:, None]
-    inside = np.take(flat, at + INSIDE, mode='clip')  # a last range may see the next bearing's first, which is nothing
-    inside[(inside & 1) == 0] = 0
-    rim = np.take(flat, at - np.minimum(EDGE, start[:, None])) == UNSURE_SOLID
-    return start - np.logical_and.accumulate(rim, axis=1).sum(axis=1), inside.min(axis=1)
+def _stand(polar: Evidence, blocked: Index, start: Index) -> tuple[Index, Evidence, Index]:
+    """Move contacts to the near edge of the obstacle's uncertain rim.
+
+    Returns:
+        the contacts, the strongest evidence inside, and how many ranges of doubtful ground lie before the contact given.
+    """
+    # A first or last range may see the end of another bearing, which is nothing.
+    around = np.take(polar.reshape(-1), AROUND + (blocked * polar.shape[1] + start), mode='clip')
+    rim, inside = around[:EDGE] == UNSURE_SOLID, around[EDGE:]
+    inside *= inside & np.int8(1)
+    doubtful = around[:EDGE].view(np.uint8) < SURE  # negative numbers are the largest ones
+    return start - _leading(rim), inside.min(axis=0), _leading(doubtful)
+
+
+def _leading(marks: npt.NDArray[np.bool_]) -> Index:
+    """How many marks each column begins with."""
+    return np.asarray(np.logical_and.accumulate(marks).sum(axis=0))
 
 
 def _limit(view: PolarView, contact: Index) -> Index:
@@ -102,10 +112,10 @@ def _limit(view: PolarView, contact: Index) -> Index:
 
 
 def _hide(polar: Evidence, limit: Index, count: int) -> None:
-    hidden = _after(count)[limit]
-    polar |= hidden
-    hidden &= np.int8(~HIDDEN)
-    polar ^= hidden
+    """Leave plain evidence before the limit and HIDDEN behind it."""
+    seen = _before(count)[limit]
+    polar &= seen
+    polar |= (seen == 0).view(np.int8)
 
 
 def _fill(polar: Evidence, bearing: Index, begin: Index, end: Index, value: Evidence) -> None:
@@ -116,12 +126,12 @@ def _fill(polar: Evidence, bearing: Index, begin: Index, end: Index, value: Evid
 
 
 @lru_cache(maxsize=32)
-def _after(count: int) -> Evidence:
-    """int8 [count + 1, count]: row i has all bits set from column i on; a view of little memory."""
-    steps = np.repeat(np.array([0, -1], np.int8), count)
+def _before(count: int) -> Evidence:
+    """int8 [count + 1, count]: row i has the bits of evidence set before column i; a view of little memory."""
+    steps = np.repeat(np.array([-2, 0], np.int8), count)
     return np.lib.stride_tricks.sliding_window_view(steps, count)[::-1]
 
 
 def _contacts(view: PolarView, bearing: Index, start: Index, found: Evidence, resolution_m: float) -> Contacts:
-    distance = view.contact_m[start] + resolution_m / 2
-    return Contacts(view.directions[bearing] * distance[:, None] + view.foot_m, found)
+    deep = np.maximum(INTO * view.depth_m, resolution_m / 2)
+    return Contacts(bearing, view.contact_m[start] + deep[:, None], found)

@@ -93,11 +93,13 @@ def test_the_command_writes_measures_and_a_page(tmp_path):
     result = CliRunner().invoke(command, ['--seeds', '1', '--label-width', '320', '--no-sensitivity', *files])
     assert result.exception is None, result.output
     configurations = json.loads((tmp_path / 'grid.json').read_text())['configurations']
-    assert set(configurations) == {n + end for n in (*MODELS, 'two_cameras') for end in ('', '_fused')} | {
-        f'{n}_odom' for n in MODELS
-    }
-    for measures in configurations.values():
+    expected = {n + end for n in (*MODELS, 'two_cameras') for end in ('', '_fused')} | {f'{n}_perfect' for n in MODELS}
+    assert set(configurations) == expected | {f'two_cameras_{p}' for p in ('overlap', 'left', 'right', 'seam')}
+    assert configurations['two_cameras_seam']['free_iou'] > configurations['two_cameras']['free_iou'] - 0.02
+    for name, measures in configurations.items():
         assert 0.7 < measures['free_iou'] <= 1
+        if name == 'two_cameras_seam':
+            continue
         assert 0 < measures['range_error_median'] <= measures['range_error_p95']
         assert isinstance(measures['false_free_cells'], int)
     assert configurations['plumb_bob']['hidden_free_cells'] == 0

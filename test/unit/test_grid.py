@@ -71,6 +71,19 @@ def test_an_obstacle_is_at_its_contact_and_hides_what_is_behind(distance):
     assert (behind == UNKNOWN).all()
 
 
+@pytest.mark.parametrize('side_m', [1.45, 1.5, 1.56, 1.62])
+def test_the_side_of_a_lorry_seen_aslant_fills_the_cells_it_covers_and_not_those_it_touches(side_m):
+    odom = Pose((0.03, 0.07, 0.0), (0.0, 0.0, 0.1, math.sqrt(0.99)))
+    labels = paint(lambda x, y: np.where((y > side_m) & (x > 6), VEHICLE, ROAD))
+    grid = grid_of(labels, GridConfig(**_window() | {'resolution_m': 0.1}), odom=odom)
+    row, column = np.nonzero(grid.cells == OCCUPIED)
+    centres = np.column_stack([grid.origin_x_m + (column + 0.5) * 0.1, grid.origin_y_m + (row + 0.5) * 0.1, 0.0 * row])
+    x, y, _ = odom.inverse().transform(centres).T
+    beside = (x > 7) & (x < 12)
+    assert beside.sum() > 20
+    assert (y[beside] < side_m).mean() < 0.2
+
+
 def test_lane_markings_are_drivable():
     grid = grid_of(paint(lambda x, y: np.where(np.abs(y) < 0.3, MARKING, ROAD)))
     assert (at(grid, np.arange(5.1, 15.0), 0.1) == FREE).all()

@@ -118,6 +118,16 @@ def test_the_contact_of_something_still_gets_no_nearer_with_every_look():
     assert first == pytest.approx(16.0, abs=0.35)
 
 
+def test_a_place_seen_free_once_is_no_longer_occupied():
+    """A car ahead drives off; nor is its place free at once."""
+    m = mapper()
+    for i in range(10):
+        m.update([observe(wall(9.0), 0.1 * i, odom=STILL)])
+    gone = at(m.update([observe(wall(12.0), 1.0, odom=STILL)]), np.arange(9.1, 10.5, 0.2), 0.1)
+    assert (gone != OCCUPIED).all()
+    assert (gone == UNKNOWN).any()
+
+
 @pytest.mark.parametrize('clear', ['reset', 'time jump'])
 def test_reset_and_time_jump_forget_everything(clear):
     m = mapper()

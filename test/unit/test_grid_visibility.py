@@ -159,6 +159,18 @@ def test_an_obstacle_whose_edge_is_uncertain_is_occupied_at_that_edge(with_odome
     assert occupied.min() == pytest.approx(14.0, abs=0.5)  # a pixel row is 0.57 m there
 
 
+def test_half_sure_road_at_the_foot_of_an_obstacle_is_not_free_and_elsewhere_is() -> None:
+    seen = observation(wall_at(14.0), 0.0, 0.0)
+    seen.confidence[:] = 200
+    row = slice(195, 205)
+    half_sure = GridMapper(GridConfig(), DEFAULT_LABELS).update([seen._replace(odom_from_vehicle=None)]).cells[row]
+    seen.confidence[:] = 255
+    sure = GridMapper(GridConfig(), DEFAULT_LABELS).update([seen._replace(odom_from_vehicle=None)]).cells[row]
+    assert (half_sure[:, 50:122] == FREE).all()
+    assert (half_sure[:, 130:140] != FREE).all()  # a pixel row is 0.57 m there
+    assert (sure[:, 130:135] == FREE).all()
+
+
 def test_a_pose_that_trembles_costs_no_new_tables_and_a_moved_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
     built = []
     build = visibility._build_view

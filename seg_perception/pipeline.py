@@ -57,6 +57,14 @@ def motion_to(newest: CameraResult, other: CameraResult) -> Pose | None:
     return None if now is None or then is None or now == then else now.inverse() @ then
 
 
+class Labelled(NamedTuple):
+    """A batch of frames with their labels, not yet placed on the ground."""
+
+    cameras: tuple[CameraResult, ...]
+    preprocess_ms: float
+    engine_ms: float
+
+
 class Result(NamedTuple):
     """One run over a batch of frames."""
 
@@ -98,11 +106,12 @@ class Pipeline:
         want_lanes: bool = False,
         want_ground: bool = False,
     ) -> Result:
-        """Process one frame per camera as one batch.
+        """Process one frame per camera as one batch: `label`, then `place`."""
+        labelled = self.label(frames)
+        return self.place(labelled, want_grid=want_grid, want_lanes=want_lanes, want_ground=want_ground)
 
-        Args:
-            frames: 1 to `engine.max_batch` frames.
-            want_ground: say of each camera, as for the grid, why its labels cannot be placed on the ground.
+    def label(self, frames: Sequence[Frame]) -> Labelled:
+        """Label 1 to `engine.max_batch` frames, one per camera.
 
         Raises:
             EngineError: the engine failed.
@@ -114,14 +123,24 @@ class Pipeline:
         prepared = time.perf_counter()
         labels, confidence = self.engine.infer(len(frames))
         inferred = time.perf_counter()
-        results = [self._result(f, labels[i], confidence[i]) for i, f in enumerate(frames)]
+        results = tuple(self._result(f, labels[i], confidence[i]) for i, f in enumerate(frames))
+        return Labelled(results, (prepared - start) * 1e3, (inferred - prepared) * 1e3)
+
+    def place(
+        self, labelled: Labelled, *, want_grid: bool = True, want_lanes: bool = False, want_ground: bool = False
+    ) -> Result:
+        """Place labels on the ground: grid and lane lines.
+
+        Args:
+            want_ground: say of each camera, as for the grid, why its labels cannot be placed on the ground.
+        """
+        start = time.perf_counter()
+        results = list(labelled.cameras)
         usable = self._usable(results) if want_grid or want_lanes or want_ground else []
         grid = self._grid(usable, results) if want_grid and usable else None
         lanes = self._lanes(usable) if want_lanes and usable else None
-        end = time.perf_counter()
-        return Result(
-            tuple(results), grid, (prepared - start) * 1e3, (inferred - prepared) * 1e3, (end - inferred) * 1e3, lanes
-        )
+        grid_ms = (time.perf_counter() - start) * 1e3
+        return Result(tuple(results), grid, labelled.preprocess_ms, labelled.engine_ms, grid_ms, lanes)
 
     def reset(self) -> None:
         """Forget all evidence of the grid, and the lane lines."""

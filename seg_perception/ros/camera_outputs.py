@@ -88,30 +88,35 @@ class CameraOutputs:
             classes = [messages.VisionClass(class_id=c.id, class_name=c.name) for c in self._labels.classes]
             publisher.publish(messages.LabelInfo(class_map=classes))
 
-    def publish(self, item: Processed, config: NodeConfig) -> None:
-        """Publish what is listened to."""
+    def publish_labels(self, item: Processed, config: NodeConfig) -> None:
+        """Publish labels, masks, confidence and their calibration, as far as they are listened to."""
         height, width = item.result.labels.shape
         if config.output_size == 'camera':
             width, height = item.frame.image.width, item.frame.image.height
         for topic, publisher in self._images.items():
-            if publisher.get_subscription_count():
-                message = self._render(topic, item, (width, height), config)
-                message.header = item.message.header
-                publisher.publish(message)
+            if topic != 'overlay' and publisher.get_subscription_count():
+                values = item.result.confidence if topic == 'confidence' else item.result.labels
+                self._send(topic, self._mono(topic, labels_to_size(values, width, height)), item)
         if self._info.get_subscription_count():
             self._publish_info(item, (width, height))
 
-    def _render(self, topic: str, item: Processed, size: tuple[int, int], config: NodeConfig) -> Image:
-        if topic == 'overlay':
-            r = item.result
-            out = self._buffer(topic, item.rgb.shape, 'rgb8')
-            picture = draw.overlay(item.rgb, r.labels, self._labels, config.overlay_alpha, out.pixels)
-            if item.lanes and r.camera_model and r.vehicle_from_camera:
-                draw.lane_lines(
-                    picture, item.lanes, r.camera_model, above_ground(r.vehicle_from_camera, config.grid.ground_z_m)
-                )
-            return out.message
-        values = labels_to_size(item.result.confidence if topic == 'confidence' else item.result.labels, *size)
+    def publish_overlay(self, item: Processed, config: NodeConfig) -> None:
+        """Publish the picture, if anybody looks at it."""
+        if not self.wants_overlay():
+            return
+        r = item.result
+        out = self._buffer('overlay', item.rgb.shape, 'rgb8')
+        picture = draw.overlay(item.rgb, r.labels, self._labels, config.overlay_alpha, out.pixels)
+        if item.lanes and r.camera_model and r.vehicle_from_camera:
+            pose = above_ground(r.vehicle_from_camera, config.grid.ground_z_m)
+            draw.lane_lines(picture, item.lanes, r.camera_model, pose)
+        self._send('overlay', out.message, item)
+
+    def _send(self, topic: str, message: Image, item: Processed) -> None:
+        message.header = item.message.header
+        self._images[topic].publish(message)
+
+    def _mono(self, topic: str, values: UInt8) -> Image:
         out = self._buffer(topic, values.shape, 'mono8')
         if topic in MASKS:
             role_mask(values, self._labels, MASKS[topic], out=out.pixels)

@@ -154,10 +154,13 @@ class Outputs:
         markers = any(isinstance(o, MarkersOutput) and o.wanted() for o in self.vehicle)
         return markers or any(c.wants_overlay() for c in self.cameras.values())
 
-    def publish(self, items: Sequence[Processed], grid: OccupancyGrid | None, config: NodeConfig) -> None:
-        """Publish one run: images first, then what is computed from them."""
+    def publish_labels(self, items: Sequence[Processed], config: NodeConfig) -> None:
+        """Publish the labels of one run, which nothing else has to wait for."""
         for item in items:
-            self.cameras[item.result.camera].publish(item, config)
+            self.cameras[item.result.camera].publish_labels(item, config)
+
+    def publish_placed(self, items: Sequence[Processed], grid: OccupancyGrid | None, config: NodeConfig) -> None:
+        """Publish the grid of one run and all that is computed from it or drawn."""
         if grid is not None:
             self.grid.publish(grid, config.grid.ground_z_m)
         located = [
@@ -167,6 +170,8 @@ class Outputs:
             for output in self.vehicle:
                 if output.wanted():
                     output.publish(located)
+        for item in items:
+            self.cameras[item.result.camera].publish_overlay(item, config)
 
     def configure(self, config: NodeConfig) -> None:
         """Take new values of live parameters."""

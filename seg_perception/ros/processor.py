@@ -81,19 +81,21 @@ class Processor:
             self.frame_ms = (time.perf_counter() - start) * 1e3
 
     def _run_batch(self, batch: Sequence[tuple[Frame, Any]], geometry: bool) -> None:
-        frames = [frame for frame, _ in batch]
-        result = self._pipeline.run(
-            frames,
+        labelled = self._pipeline.label([frame for frame, _ in batch])
+        rgb = self.engine.input(len(batch))
+        items = [
+            Processed(frame, r, rgb[i], message, self._inputs[r.camera].info)
+            for i, ((frame, message), r) in enumerate(zip(batch, labelled.cameras, strict=True))
+        ]
+        self._outputs.publish_labels(items, self.config)
+        result = self._pipeline.place(
+            labelled,
             want_grid=self._outputs.grid.wanted(),
             want_lanes=geometry and self._outputs.wants_lanes(),
             want_ground=geometry,
         )
-        rgb = self.engine.input(len(batch))
-        items = [
-            Processed(frame, r, rgb[i], message, self._inputs[r.camera].info, result.lanes)
-            for i, ((frame, message), r) in enumerate(zip(batch, result.cameras, strict=True))
-        ]
-        self._outputs.publish(items, result.grid, self.config)
+        placed = [i._replace(result=r, lanes=result.lanes) for i, r in zip(items, result.cameras, strict=True)]
+        self._outputs.publish_placed(placed, result.grid, self.config)
         self.engine_ms = result.engine_ms
         self._note(result, geometry)
 

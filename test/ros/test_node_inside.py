@@ -160,6 +160,17 @@ def beside(cells):
     return set(cells[255:260, 20:25].flat)
 
 
+def test_labels_wait_for_nothing_that_is_made_of_them(cameras, monkeypatch):
+    order = []
+    images = cameras.outputs.cameras['front']._images
+    for topic in ('labels', 'overlay'):
+        monkeypatch.setattr(images[topic], 'get_subscription_count', lambda: 1)
+        monkeypatch.setattr(images[topic], 'publish', lambda _, topic=topic: order.append(topic))
+    monkeypatch.setattr(cameras.outputs.grid._publisher, 'publish', lambda _: order.append('grid'))
+    cameras.see(10.0, front=ROAD)
+    assert order == ['labels', 'grid', 'overlay']
+
+
 def test_one_camera_going_back_in_time_leaves_the_grid_of_the_others(cameras):
     cameras.see(100.0, front=ROAD, left=ROAD)
     assert (ahead(cameras.grids[-1]), beside(cameras.grids[-1])) == ({0}, {0})

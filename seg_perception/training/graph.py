@@ -14,13 +14,16 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from seg_perception.training.networks import full_size
 
 OPSET = 18
+LEAST_LOGIT = -80.0
+"""Logits relative to the pixel's largest are cut here: e^-80 is still a float32."""
 
 
 class DeployNetwork(nn.Module):
     """A network with the contract of a model file around it.
 
-    The confidence is 1 / sum(exp(y - max y)), which is the softmax probability of the label without a softmax of
-    every class at full resolution.
+    What runs at full resolution costs most, so little does. Subtracting each pixel's largest logit before upsampling
+    changes neither labels nor probabilities (what is subtracted is upsampled alike for all classes) and keeps the
+    exponentials in range; they order the classes as the logits do, and their share of the sum is the softmax.
     """
 
     def __init__(self, network: nn.Module, temperature: float) -> None:
@@ -32,10 +35,13 @@ class DeployNetwork(nn.Module):
         """Map uint8 [N, H, W, 3] to uint8 labels [N, H, W] and uint8 confidence [N, H, W]."""
         dtype = next(self.network.parameters()).dtype
         logits = self.network(image.to(dtype).permute(0, 3, 1, 2)).float() * (1 / self.temperature)
-        logits = full_size(logits, image.shape[1], image.shape[2])
-        top, labels = logits.max(1, keepdim=True)
-        confidence = 255.0 / (logits - top).exp().sum(1)
-        return labels.squeeze(1).to(torch.uint8), (confidence + 0.5).to(torch.uint8)
+        logits = (logits - logits.amax(1, keepdim=True)).clamp(min=LEAST_LOGIT)
+        odds = full_size(logits, image.shape[1], image.shape[2]).exp()
+        labels = odds.argmax(1, keepdim=True)
+        # A product with ones and a gather: ONNX Runtime's reductions over a few classes take four times as long.
+        total = odds.new_ones(1, odds.shape[1]) @ odds.flatten(2)
+        confidence = 255.0 * odds.gather(1, labels) / total.unflatten(2, odds.shape[2:])
+        return labels.squeeze(1).to(torch.uint8), (confidence + 0.5).squeeze(1).to(torch.uint8)
 
 
 def fold_norms(network: nn.Module) -> nn.Module:

@@ -54,6 +54,7 @@ def test_precision_takes_the_sibling(gpu: Any, tiny: Path, make_model: Any) -> N
 
 
 def test_check_needs_no_gpu_and_keeps_nothing(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip('tensorrt_rtx_bindings', reason='TensorRT-RTX is not installed')
     monkeypatch.setenv('SEG_PERCEPTION_CACHE', str(tmp_path / 'plans'))
     output = run(tiny, '--check')
     assert 'TensorRT-RTX' in output

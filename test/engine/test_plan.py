@@ -23,6 +23,7 @@ SHIPPED = [p for p in sorted(ENGINES.glob('*.onnx')) if siblings.for_tensorrt(p)
 
 @pytest.fixture(scope='module')
 def trt() -> TensorRt:
+    pytest.importorskip('tensorrt_rtx_bindings', reason='TensorRT-RTX is not installed')
     found = trt_api.load()
     if not found.is_rtx:
         pytest.skip(f'{found} builds on a GPU only; these tests use TensorRT-RTX')

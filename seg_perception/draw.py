@@ -30,7 +30,7 @@ TICK_RGB = (225, 225, 225)
 VEHICLE_RGB = (30, 90, 220)
 EGO_RGB = (255, 215, 25)
 LINE_RGB = (90, 220, 255)
-DRAW_STEP_M = 0.5
+DRAW_STEP_M = 1.0
 NEAREST_M = 0.1
 """Nothing closer to the camera is drawn."""
 FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -87,8 +87,8 @@ def lane_lines(picture: UInt8, lanes: Lanes, camera: CameraModel, pose: Pose) ->
     if not lanes.lines:
         return
     lines = [line.points_m(DRAW_STEP_M) for line in lanes.lines]
-    on_ground = np.pad(np.concatenate(lines), ((0, 0), (0, 1)))
-    in_camera = pose.inverse().transform(on_ground)
+    rotation, (x, y, z) = pose.rotation, pose.translation_m
+    in_camera = (np.concatenate(lines) - (x, y)) @ rotation[:2] - z * rotation[2]
     pixels, valid = camera.resized(picture.shape[1], picture.shape[0]).project(in_camera)
     valid &= in_camera[:, 2] > NEAREST_M
     pixels = np.clip(pixels.round(), -32000, 32000).astype(np.int32)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+import numpy.typing as npt
 
 from seg_perception.camera import Pose
 from seg_perception.engine import BACKENDS, open_engine
@@ -53,8 +54,10 @@ def command(
     engine_ms is the bare network; frame_ms goes from the serialised image message to all outputs published, every one
     subscribed by another process; baseline_ms is cv_bridge, PyTorch eager on the same weights, NumPy argmax, cv_bridge
     (with PyTorch and the model's .pt checkpoint). Each is the median over rounds of a round's median; ratios are
-    medians of the ratios within a round. With --grid, grid_ms is one update of the shipped grid with odometry after every
-    whole frame, and grid_share its share of that frame's time; a table follows for other sizes and more cameras.
+    medians of the ratios within a round. things_ms is the part of frame_ms that lane lines, ego road, outlines and
+    footprints cost, their messages and their place in the overlay included; noise_ms the same for the worst of some noise images.
+    With --grid, grid_ms is one update of the shipped grid with odometry after every whole frame, and grid_share its share of
+    that frame's time; a table follows for other sizes and more cameras.
     """
     path = model or default_model()
     if grid_table:
@@ -87,6 +90,11 @@ def _frame_figures(path: Path, backend: str, rounds: int, frames: int, threads: 
         if baseline is not None:
             timed['baseline'] = baseline
         medians = _rounds(timed, rounds, frames)
+        things = _things_ms(frame_path, rounds * frames)
+        noise_ms = 0.0
+        for labels in _noise(engine.spec.input_height, engine.spec.input_width, len(engine.spec.labels)):
+            frame_path.show(labels)
+            noise_ms = max(noise_ms, _median(_things_ms(frame_path, frames)[:, 0]))
     figures: dict[str, Any] = {
         'model': path.name,
         'backend': engine.info.backend,
@@ -96,6 +104,10 @@ def _frame_figures(path: Path, backend: str, rounds: int, frames: int, threads: 
         'engine_ms': _median(medians['engine']),
         'frame_ms': _median(medians['frame']),
         'overhead': _median(medians['frame'] / medians['engine'], 3),
+        'things_ms': _median(things[:, 0]),
+        'things_share': _median(things[:, 0] / things[:, 1], 3),
+        'noise_ms': noise_ms,
+        'noise_share': round(noise_ms / _median(things[:, 1]), 3),
         'baseline_ms': _median(medians['baseline']) if baseline else None,
         'speedup': _median(medians['baseline'] / medians['frame'], 2) if baseline else None,
     }
@@ -116,6 +128,20 @@ def _rounds(timed: dict[str, Callable[[], float]], rounds: int, frames: int) -> 
         for name, measure in timed.items():
             medians[name].append(float(np.median([measure() for _ in range(counts[name])])))
     return {name: np.array(values) for name, values in medians.items()}
+
+
+def _things_ms(frame_path: Any, frames: int) -> Any:
+    """Return float [frames, 2]: milliseconds of things and of the whole frame."""
+    whole = ((frame_path.frame_ms(), frame_path.things_ms) for _ in range(WARM_UP + frames))
+    return np.array([(things, frame) for frame, things in whole][WARM_UP:])
+
+
+def _noise(height: int, width: int, classes: int) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield uint8 [height, width] of blocks of random classes, from single pixels to 32 of them."""
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 4, 8, 16, 32):
+        blocks = rng.integers(0, classes, (height // size + 1, width // size + 1), np.uint8)
+        yield np.ascontiguousarray(blocks.repeat(size, 0).repeat(size, 1)[:height, :width])
 
 
 def _timed(action: Callable[[], Any]) -> float:

@@ -15,10 +15,11 @@ import numpy.typing as npt
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.errors import ConfigError
 from seg_perception.labels import LabelMap, Role
-from seg_perception.postprocess.ground import ground_points, ground_rows, ground_table
+from seg_perception.postprocess.ground import ground_places, ground_rows, ground_table, plane_directions
 from seg_perception.postprocess.masks import role_mask
 
 UInt8 = npt.NDArray[np.uint8]
+Int32 = npt.NDArray[np.int32]
 Float64 = npt.NDArray[np.float64]
 
 CLEARANCE_M = 0.4
@@ -95,11 +96,13 @@ def drivable_outlines(
     for i in outer:
         holes = np.flatnonzero((parents == i) & (areas >= config.min_area_px))
         shapes = [_simplify(rings[j], config.simplify_px) for j in (i, *holes)]
+        ring_px, *holes_px = (s.astype(np.float64) for s in shapes)
         if camera is None or pose is None:
-            outlines.append(Outline(shapes[0], tuple(shapes[1:]), None, None))
+            outlines.append(Outline(ring_px, tuple(holes_px), None, None))
         else:
-            metres = [ground_points(camera, pose, s) for s in shapes]
-            outlines.append(Outline(shapes[0], tuple(shapes[1:]), metres[0], tuple(metres[1:])))
+            table = ground_table(camera, pose)
+            ring_m, *holes_m = (table.points_m(s[:, 0], s[:, 1]) for s in shapes)
+            outlines.append(Outline(ring_px, tuple(holes_px), ring_m, tuple(holes_m)))
     return tuple(outlines)
 
 
@@ -109,8 +112,8 @@ def _within(camera: CameraModel, pose: Pose, max_range_m: float) -> UInt8:
     return np.asarray(ground_table(camera, pose).distance_m <= max_range_m, np.uint8)
 
 
-def _simplify(ring: npt.NDArray[np.int32], epsilon_px: float) -> Float64:
-    return np.asarray(cv2.approxPolyDP(ring, epsilon_px, True)[:, 0], np.float64)
+def _simplify(ring: Int32, epsilon_px: float) -> Int32:
+    return np.asarray(cv2.approxPolyDP(ring, epsilon_px, True)[:, 0], np.int32)
 
 
 def obstacle_footprints(
@@ -130,43 +133,43 @@ def obstacle_footprints(
     rows = ground_rows(camera, pose, config.max_range_m)
     top = max(0, rows.start - math.ceil(UPRIGHT_M * camera.fy / config.max_range_m))
     seen = labels[top : rows.stop]
-    mask = role_mask(seen, label_map, Role.OBSTACLE)
-    _, index, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)
-    large = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= config.min_area_px) + 1
-    bottom = stats[large, cv2.CC_STAT_TOP] + stats[large, cv2.CC_STAT_HEIGHT]
-    chosen = large[np.argsort(-bottom, kind='stable')][: config.max_outlines]
-    if len(chosen) == 0:
+    rings = _large_rings(role_mask(seen, label_map, Role.OBSTACLE), config)
+    if not rings:
         return ()
-    rank = np.full(len(stats), -1)
-    rank[chosen] = np.arange(len(chosen))
-    lowest = _lowest_rows(mask, index, rank)
-    component, column = np.nonzero(lowest >= 0)
-    row = lowest[component, column]
-    # Most of a quarter of the rows; the contact itself counts too, so that nothing is without a vote.
-    voters = rank[np.concatenate([index[::4].ravel(), index[row, column]])]
-    classes = np.concatenate([seen[::4].ravel(), seen[row, column]])
-    votes = np.bincount(voters[voters >= 0] * 256 + classes[voters >= 0], minlength=256 * len(chosen))
+    component = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
+    column, row = np.concatenate(rings).T
+    votes = np.bincount(component * 256 + seen[row, column], minlength=256 * len(rings))
     class_ids = votes.reshape(-1, 256).argmax(axis=1)
-    pixels = np.column_stack([column, row + top]).astype(np.float64)
+    lowest = np.full((len(rings), camera.width), -1, np.int32)
+    np.maximum.at(lowest, (component, column), row)
+    component, column = np.nonzero(lowest >= 0)
+    pixels = np.column_stack([column, lowest[component, column] + top]).astype(np.int32)
     return tuple(_footprints(pixels, component, class_ids, config, camera, pose))
 
 
-def _lowest_rows(mask: UInt8, index: npt.NDArray[np.int32], rank: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """Return [components, w]: the lowest row of each ranked component in each column, -1 where it has none."""
-    width = mask.shape[1]
-    inside = mask.view(np.bool_)
-    edge = inside.copy()
-    edge[:-1] &= ~inside[1:]
-    row, column = np.divmod(np.flatnonzero(edge), width)
-    component = rank[index[row, column]]
-    kept = component >= 0
-    lowest = np.full((int(rank.max()) + 1, width), -1)
-    lowest[component[kept], column[kept]] = row[kept]  # rows come in order: the lowest is the last to be written
-    return lowest
+def _large_rings(mask: UInt8, config: ContourConfig) -> list[Int32]:
+    """Return the outer borders [N, 2] (column, row) of the largest components, those that reach lowest first."""
+    rings, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    found = []
+    for ring, (_, _, _, parent) in zip(rings, () if hierarchy is None else hierarchy[0].tolist(), strict=True):
+        # Pick's theorem: the area of the polygon through the centres of N pixels lacks half of each, less one.
+        if parent < 0 and cv2.contourArea(ring) + len(ring) / 2 + 1 >= config.min_area_px:
+            _, first, _, height = cv2.boundingRect(ring)
+            found.append((first + height, np.asarray(ring[:, 0], np.int32)))
+    found.sort(key=lambda f: -f[0])
+    return [ring for _, ring in found[: config.max_outlines]]
+
+
+@lru_cache(maxsize=16)
+def _contact_places(camera: CameraModel, pose: Pose) -> npt.NDArray[np.complex128]:
+    """Return [h, w]: x + iy of the ground at the lower edge of each pixel; NaN where it sees none."""
+    rays = plane_directions(camera)
+    below = np.concatenate([rays[1:], 2 * rays[-1:] - rays[-2:-1]])
+    return ground_places((rays + below) / 2, pose)
 
 
 def _footprints(
-    pixels: Float64,
+    pixels: Int32,
     component: npt.NDArray[np.intp],
     class_ids: npt.NDArray[np.intp],
     config: ContourConfig,
@@ -174,15 +177,15 @@ def _footprints(
     pose: Pose,
 ) -> Iterator[Footprint]:
     """Split lowest pixels [N, 2], sorted by component and column, by range; keep the lower hull of each piece."""
-    points = ground_points(camera, pose, pixels + np.array([0.0, 0.5]))
-    distance = np.hypot(points[:, 0] - pose.translation_m[0], points[:, 1] - pose.translation_m[1])
-    reach = np.nan_to_num(distance, nan=np.inf)
+    places = _contact_places(camera, pose)[pixels[:, 1], pixels[:, 0]]
+    reach = np.abs(places - complex(*pose.translation_m[:2]))
+    reach[np.isnan(reach)] = np.inf
     height = pose.translation_m[2]
     under_body = height / (height - CLEARANCE_M) if height > 2 * CLEARANCE_M else 2.0
     with np.errstate(invalid='ignore'):
         ratio = reach[1:] / reach[:-1]
     near = (ratio < 1.1 * under_body) & (ratio > 1 / (1.1 * under_body))
-    cuts = np.flatnonzero(~near | (component[1:] != component[:-1])) + 1
+    cuts = (np.flatnonzero(~near | (component[1:] != component[:-1])) + 1).tolist()
     usable = reach <= config.max_range_m  # asked before the hull, which may keep the far ends only
     for first, last in zip([0, *cuts], [*cuts, len(pixels)], strict=True):
         part = first + np.flatnonzero(usable[first:last])
@@ -190,11 +193,12 @@ def _footprints(
             continue
         corners = part[_lower_hull(pixels[part])]
         contact_seen = bool(pixels[corners, 1].max() < camera.height - 1)
-        yield Footprint(int(class_ids[component[first]]), points[corners], contact_seen)
+        contact_m = places[corners].view(np.float64).reshape(-1, 2)
+        yield Footprint(int(class_ids[component[first]]), contact_m, contact_seen)
 
 
-def _lower_hull(pixels: Float64) -> npt.NDArray[np.intp]:
+def _lower_hull(pixels: Int32) -> npt.NDArray[np.intp]:
     """Return indices of the convex hull's chain nearest the image's bottom, left to right, of one pixel per column."""
-    hull = np.sort(cv2.convexHull(pixels.astype(np.int32), returnPoints=False)[:, 0])
+    hull = np.sort(cv2.convexHull(pixels, returnPoints=False)[:, 0])
     chord = np.interp(pixels[hull, 0], pixels[[0, -1], 0], pixels[[0, -1], 1])
     return np.asarray(hull[pixels[hull, 1] >= chord], np.intp)

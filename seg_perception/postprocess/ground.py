@@ -13,6 +13,7 @@ from seg_perception.camera import CameraModel, Pose
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
+Complex128 = npt.NDArray[np.complex128]
 
 FARTHEST_M = 200.0
 """A flat ground beyond this says nothing: one row of pixels covers more than the distance to it."""
@@ -30,6 +31,10 @@ class GroundTable(NamedTuple):
     area_m2: Float32
     """[h, w] ground area under the pixel; 0 where it sees none."""
 
+    def points_m(self, column: npt.NDArray[np.integer], row: npt.NDArray[np.integer]) -> Float64:
+        """Return float64 [N, 2], x and y of pixels."""
+        return np.column_stack([self.x_m[row, column], self.y_m[row, column]]).astype(np.float64)
+
 
 @lru_cache(maxsize=8)
 def plane_directions(camera: CameraModel) -> Float32:
@@ -40,27 +45,14 @@ def plane_directions(camera: CameraModel) -> Float32:
     return (rays[:, :2] / rays[:, 2:]).astype(np.float32).reshape(camera.height, camera.width, 2)
 
 
-def ground_points(camera: CameraModel, pose: Pose, pixels: npt.ArrayLike) -> Float64:
-    """Return where rays of pixels meet the ground.
+def ground_places(directions: npt.NDArray[np.floating], pose: Pose) -> Complex128:
+    """Return complex128 [...]: where rays [..., 2] of `plane_directions` meet the ground, x + iy in metres.
 
-    Args:
-        camera: the camera at the size of the image.
-        pose: the optical frame in the vehicle.
-        pixels: [N, 2] (column, row), fractions allowed; up to one pixel outside the image is extrapolated.
-
-    Returns:
-        float64 [N, 2], x and y in metres, vehicle frame; NaN where there is no ground within `FARTHEST_M`.
+    One complex number instead of two halves the number of calls that a few hundred points cost. NaN where a ray meets no
+    ground within `FARTHEST_M`.
     """
-    points = np.asarray(pixels, np.float64).reshape(-1, 2)
-    table = plane_directions(camera)
-    column = np.clip(np.floor(points[:, 0]).astype(np.intp), 0, camera.width - 2)
-    row = np.clip(np.floor(points[:, 1]).astype(np.intp), 0, camera.height - 2)
-    a, b = (points[:, 0] - column)[:, None], (points[:, 1] - row)[:, None]
-    directions = table[row, column] * (1 - a) + table[row, column + 1] * a
-    if b.any():
-        lower = table[row + 1, column] * (1 - a) + table[row + 1, column + 1] * a
-        directions = directions * (1 - b) + lower * b
-    return _intersect(directions, pose)
+    xy = _intersect(directions.reshape(-1, 2), pose)
+    return (xy[:, 0] + 1j * xy[:, 1]).reshape(directions.shape[:-1])
 
 
 @lru_cache(maxsize=8)

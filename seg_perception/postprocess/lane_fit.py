@@ -8,12 +8,15 @@ the shape, so that lines may diverge.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 from seg_perception.postprocess.lane_points import MarkingPoints
-from seg_perception.postprocess.lane_solve import Design, Fit, fit_all, solve, weights_of
-from seg_perception.postprocess.lane_types import ORDER, LaneConfig, LaneLine, polynomial
+from seg_perception.postprocess.lane_solve import SCALE_M, UNSCALE, Design, Fit, fit_all, solve
+from seg_perception.postprocess.lane_types import ORDER, LaneConfig, LaneLine
 
 Float64 = npt.NDArray[np.float64]
 
@@ -21,6 +24,7 @@ SAMPLES = 160
 BIN_M = 0.25
 NEAR_M = 20.0
 """The first search looks no further: a coarse curvature is still right there."""
+PITCH_GROWTH = 1.0 - np.arange(ORDER)
 MAX_LINES = 8
 MIN_ROWS = 6
 SHORT_PAINT_M = 2.0
@@ -32,8 +36,17 @@ MIN_PAINTED_SHARE = 0.12
 SOLID_SHARE = 0.7
 """Least share of its length that is paint in a solid line."""
 MAX_SIGMA_M = 0.4
-FIFTHS = np.linspace(0.0, 1.0, 5, dtype=np.float64)
-"""Where two lines are compared, as shares of the range in which both are seen."""
+BINS = 128
+
+
+def _shapes(theta_rad: float, thetas: int, kappa_1pm: float, kappas: int) -> Float64:
+    """Return [thetas * kappas, 2]: all pairs of a direction and a curvature up to the given ones."""
+    theta, kappa = np.linspace(-theta_rad, theta_rad, thetas), np.linspace(-kappa_1pm, kappa_1pm, kappas)
+    return np.stack(np.meshgrid(theta, kappa), -1).reshape(-1, 2)
+
+
+WIDEST = np.array([0.35, 0.03])
+COARSE, FINE = _shapes(0.35, 21, 0.03, 13), _shapes(0.04, 9, 0.005, 9)
 
 
 def find_lines(points: MarkingPoints, config: LaneConfig) -> list[LaneLine]:
@@ -48,83 +61,93 @@ def find_lines(points: MarkingPoints, config: LaneConfig) -> list[LaneLine]:
     offsets = _piles(points, theta, kappa, config)
     if len(offsets) == 0:
         return []
-    start = np.zeros((len(offsets), ORDER + 1))
-    start[:, 0], start[:, 1], start[:, 2] = offsets, theta, kappa / 2
+    start = np.empty((len(offsets), ORDER + 1))
+    start[:] = 0.0, theta * SCALE_M, kappa / 2 * SCALE_M**2, 0.0
+    start[:, 0] = offsets
     design = Design.of(points)
-    lines = _supported(_judged(points, design, fit_all(points, design, start), config), config)
+    lines = _supported(_judged(points, design, fit_all(design, np.abs(points.x_m), start), config), config)
     if sum(line.painted_m for line in lines) < MIN_EXPLAINED * (points.length_m.sum() + points.clutter_m):
         return []
     return sorted(_distinct(lines, config), key=lambda line: -line.coefficients[0])
 
 
-def with_pitch_error(line: LaneLine, camera_height_m: float, pitch_sigma_rad: float) -> LaneLine:
-    """Return the line with the camera's pitch in its covariance.
+def with_pitch_error(lines: Sequence[LaneLine], camera_height_m: float, pitch_sigma_rad: float) -> list[LaneLine]:
+    """Return the lines with the camera's pitch in their covariance.
 
     Pitch moves a ground point at x by dx = x^2 / height and scales y by x / height per radian, so that term i of the
     polynomial grows term i + 1 by (1 - i) / height. All points share this error: fitting more of them does not help.
     """
-    order = np.arange(ORDER)
-    tilt = np.concatenate([[0.0], (1 - order) * line.coefficients[:-1]]) * (pitch_sigma_rad / camera_height_m)
-    return line._replace(covariance=line.covariance + np.outer(tilt, tilt))
+    if not lines:
+        return []
+    tilt = np.zeros((len(lines), ORDER + 1))
+    tilt[:, 1:] = np.stack([line.coefficients for line in lines])[:, :-1] * PITCH_GROWTH
+    tilt *= pitch_sigma_rad / camera_height_m
+    extra = tilt[:, :, None] * tilt[:, None, :]
+    return [line._replace(covariance=line.covariance + e) for line, e in zip(lines, extra, strict=True)]
 
 
 def _common_shape(points: MarkingPoints) -> tuple[float, float]:
     """Return the direction (rad) and curvature (1/m) in which the points pile up highest."""
-    theta = np.linspace(-0.35, 0.35, 21)
-    kappa = np.linspace(-0.03, 0.03, 13)
-    best = (0.0, 0.0)
     reach = np.abs(points.x_m)
-    near = reach <= max(NEAR_M, float(np.sort(reach)[len(reach) // 4]))
-    for chosen in (near, np.ones_like(near)):
-        x, y = _resample(points, chosen)
-        shapes = np.stack(np.meshgrid(best[0] + theta, best[1] + kappa), -1).reshape(-1, 2)
-        counts = _histograms(x, y, shapes)
-        bent = 1 - 0.1 * np.square(shapes / (0.35, 0.03)).sum(axis=1)
-        score = np.square(counts[:, 1:] + counts[:, :-1]).sum(axis=1) * bent
-        a, b = shapes[int(score.argmax())]
-        best = (float(a), float(b))
-        theta, kappa = np.linspace(-0.04, 0.04, 9), np.linspace(-0.005, 0.005, 9)
-    return best
+    near = np.flatnonzero(reach <= max(NEAR_M, float(np.sort(reach)[len(reach) // 4])))
+    shape = _highest(points, near, COARSE)
+    theta, kappa = _highest(points, np.arange(len(reach)), shape + FINE)
+    return float(theta), float(kappa)
 
 
-def _resample(points: MarkingPoints, chosen: npt.NDArray[np.bool_]) -> tuple[Float64, Float64]:
+def _highest(points: MarkingPoints, chosen: npt.NDArray[np.intp], shapes: Float64) -> Float64:
+    """Return the direction and curvature, one of `shapes` [N, 2], in which the chosen points pile up highest."""
+    counts = _histograms(*_resample(points, chosen), shapes)
+    bent = 1 - 0.1 * np.square(shapes / WIDEST).sum(axis=1)
+    piles = counts[:, 1:] + counts[:, :-1]
+    return np.asarray(shapes[int((np.einsum('ij,ij->i', piles, piles) * bent).argmax())])
+
+
+def _resample(points: MarkingPoints, chosen: npt.NDArray[np.intp]) -> tuple[Float64, Float64]:
     """Draw points evenly over the length of ground they stand for, so that near rows do not outvote far ones."""
-    index = np.flatnonzero(chosen)
-    cumulative = np.cumsum(np.minimum(points.length_m[index], 1.0))
-    count = min(SAMPLES, 2 * len(index))
-    picked = index[np.searchsorted(cumulative, (np.arange(count) + 0.5) / count * cumulative[-1])]
+    cumulative = np.cumsum(np.minimum(points.length_m[chosen], 1.0))
+    count = min(SAMPLES, 2 * len(chosen))
+    picked = chosen[np.searchsorted(cumulative, (np.arange(count) + 0.5) * (cumulative[-1] / count))]
     return points.x_m[picked], points.y_m[picked]
 
 
 def _histograms(x: Float64, y: Float64, shapes: Float64) -> npt.NDArray[np.intp]:
-    """Count lateral positions of the sheared points: [len(shapes), bins]; the end bins hold nothing."""
-    bins = 128
+    """Count lateral positions of the sheared points: [len(shapes), BINS]; the end bins hold nothing."""
     # Positions in bins, as one product: y / bin + half the bins - slope x / bin - curvature x^2 / 2 / bin.
-    shears = np.hstack([shapes, np.ones((len(shapes), 1))]) / BIN_M
-    lateral = shears @ np.stack([-x, -x * x / 2, y + BIN_M * bins / 2])
-    np.clip(lateral, 0, bins - 1, out=lateral)
+    shears = np.column_stack([shapes, np.ones(len(shapes))]) / BIN_M
+    lateral = shears @ np.stack([-x, -x * x / 2, y + BIN_M * BINS / 2])
+    np.clip(lateral, 0, BINS - 1, out=lateral)
     index = lateral.astype(np.intp)
-    index += np.arange(len(shapes))[:, None] * bins
-    counts = np.bincount(index.ravel(), minlength=len(shapes) * bins).reshape(-1, bins)
+    index += np.arange(0, len(shapes) * BINS, BINS)[:, None]
+    counts = np.bincount(index.ravel(), minlength=len(shapes) * BINS).reshape(-1, BINS)
     counts[:, [0, -1]] = 0
     return counts
 
 
-def _piles(points: MarkingPoints, theta: float, kappa: float, config: LaneConfig) -> Float64:
+def _piles(points: MarkingPoints, theta: float, kappa: float, config: LaneConfig) -> list[float]:
     """Return lateral positions at x = 0 under which enough paint lies, strongest first."""
-    lateral = points.y_m - theta * points.x_m - kappa / 2 * points.x_m**2
-    low = lateral.min() - 1.0
+    lateral = points.y_m - (theta + kappa / 2 * points.x_m) * points.x_m
+    low = float(lateral.min()) - 2 * BIN_M
     index = ((lateral - low) / BIN_M).astype(np.intp)
-    paint = np.bincount(index, weights=points.length_m, minlength=index.max() + 3)
-    window = np.convolve(paint, np.ones(3), 'same')
+    bins = int(index.max()) + 3
+    weights = (points.length_m, points.length_m * lateral)
+    paint, moment = (_with_neighbours(np.asarray(np.bincount(index, w, bins), np.float64)) for w in weights)
     apart = max(1, round(config.min_separation_m / 2 / BIN_M))
     found: list[float] = []
-    while len(found) < MAX_LINES and window.max() >= config.min_painted_m / 2:
-        peak = int(window.argmax())
-        near = np.abs(index - peak) <= 1
-        found.append(float(np.average(lateral[near], weights=points.length_m[near])))
-        window[max(0, peak - apart) : peak + apart + 1] = 0
-    return np.array(found)
+    while len(found) < MAX_LINES:
+        peak = int(paint.argmax())
+        if paint[peak] < config.min_painted_m / 2:
+            break
+        found.append(float(moment[peak] / paint[peak]))
+        paint[max(0, peak - apart) : peak + apart + 1] = 0
+    return found
+
+
+def _with_neighbours(bins: Float64) -> Float64:
+    total = bins.copy()
+    total[1:] += bins[:-1]
+    total[:-1] += bins[1:]
+    return total
 
 
 def _judged(points: MarkingPoints, design: Design, fit: Fit, config: LaneConfig) -> list[LaneLine]:
@@ -133,36 +156,64 @@ def _judged(points: MarkingPoints, design: Design, fit: Fit, config: LaneConfig)
     Args:
         points: sorted by x.
     """
-    chains = [_chain(points, np.flatnonzero(fit.owner == i), config) for i in range(len(fit.coefficients))]
-    start, end = (np.array([points.x_m[own[k]] if len(own) else 0.0 for own in chains]) for k in (0, -1))
-    painted = np.minimum([points.length_m[own].sum() for own in chains], end - start)
-    kept = [
-        i
-        for i, pure in enumerate(_purity(points, fit.coefficients, start, end) >= MIN_PURITY)
-        if pure and len(chains[i])
-    ]
-    if not kept:
+    chains = _chains(points, fit.mine, config)
+    if not chains:
         return []
-    weights = np.zeros((len(kept), len(points.x_m)))
-    certain = weights_of(points)
-    for row, i in zip(weights, kept, strict=True):
-        row[chains[i]] = certain[chains[i]] / fit.spread[i]
-    lines = [
-        LaneLine(0, coefficients, covariance, float(start[i]), float(end[i]), float(painted[i]))
-        for i, coefficients, covariance in zip(kept, *solve(design, weights, fit.prior), strict=True)
+    own = [c.line for c in chains]
+    start, end = np.array([c.start_m for c in chains]), np.array([c.end_m for c in chains])
+    pure = _purity(points, design.residual(fit.coefficients[own]), start, end) >= MIN_PURITY
+    chains = [c for c, keep in zip(chains, pure.tolist(), strict=True) if keep]
+    if not chains:
+        return []
+    weights = np.zeros((len(chains), len(points.x_m)))
+    for row, c in zip(weights, chains, strict=True):
+        row[c.points] = design.certain[c.points] / fit.spread[c.line]
+    coefficients, covariances = solve(design, weights, fit.prior)
+    ends = np.array([(c.start_m, c.end_m) for c in chains])[:, :, None] / SCALE_M
+    basis = np.concatenate([np.ones_like(ends), ends, ends * ends, ends * ends * ends], axis=2)
+    sure = (np.einsum('lei,lij,lej->le', basis, covariances, basis) <= MAX_SIGMA_M**2).all(axis=1)
+    covariances *= UNSCALE[:, None] * UNSCALE
+    return [
+        LaneLine(0, line, covariance, c.start_m, c.end_m, c.painted_m)
+        for c, line, covariance, keep in zip(chains, coefficients * UNSCALE, covariances, sure.tolist(), strict=True)
+        if keep
     ]
-    return [line for line in lines if line.sigma_m([line.x_start_m, line.x_end_m]).max() <= MAX_SIGMA_M]
 
 
-def _chain(points: MarkingPoints, own: npt.NDArray[np.intp], config: LaneConfig) -> npt.NDArray[np.intp]:
-    """Return the points of one line that hang together; none when they are too few or too little paint."""
-    own = own[_longest_chain(points.x_m[own], points.length_m[own], config.max_gap_m)]
-    if len(own) < MIN_ROWS:
-        return own[:0]
-    span = float(points.x_m[own[-1]] - points.x_m[own[0]])
-    painted = min(float(points.length_m[own].sum()), span)
-    enough = painted >= max(MIN_PAINTED_SHARE * span, min(SHORT_PAINT_M, config.min_painted_m))
-    return own if enough else own[:0]
+class _Chain(NamedTuple):
+    """Points of one line that hang together."""
+
+    line: int
+    points: npt.NDArray[np.intp]
+    start_m: float
+    end_m: float
+    painted_m: float
+
+
+def _chains(points: MarkingPoints, mine: npt.NDArray[np.bool_], config: LaneConfig) -> list[_Chain]:
+    """Return the chain of each line, [L, N] `mine`, that has most rows (near beats far); none where it is too little paint.
+
+    A chain has no gap beyond `max_gap_m`.
+    """
+    line, point = np.nonzero(mine)
+    if not len(point):
+        return []
+    x, length = points.x_m[point], points.length_m[point]
+    gap = x[1:] - x[:-1] - (length[1:] + length[:-1]) / 2
+    first = np.concatenate([[0], np.flatnonzero((gap > config.max_gap_m) | (line[1:] != line[:-1])) + 1])
+    last = np.append(first[1:], len(point))
+    painted = np.add.reduceat(length, first)
+    longest: dict[int, _Chain] = {}
+    columns = (line[first], first, last, x[first], x[last - 1], painted)
+    for owner, i, j, start, end, paint in zip(*(c.tolist() for c in columns), strict=True):
+        if owner not in longest or j - i > len(longest[owner].points):
+            longest[owner] = _Chain(owner, point[i:j], start, end, min(paint, end - start))
+    return [c for c in longest.values() if len(c.points) >= MIN_ROWS and _enough(c, config)]
+
+
+def _enough(chain: _Chain, config: LaneConfig) -> bool:
+    span = chain.end_m - chain.start_m
+    return chain.painted_m >= max(MIN_PAINTED_SHARE * span, min(SHORT_PAINT_M, config.min_painted_m))
 
 
 def _supported(lines: list[LaneLine], config: LaneConfig) -> list[LaneLine]:
@@ -186,24 +237,13 @@ def _supported(lines: list[LaneLine], config: LaneConfig) -> list[LaneLine]:
     return long + [s for s in short if beside(s)]
 
 
-def _longest_chain(x: Float64, length: Float64, max_gap_m: float) -> slice:
-    """Return the part of sorted points that has no gap beyond `max_gap_m`, the one with most rows: near beats far."""
-    if len(x) == 0:
-        return slice(0, 0)
-    gaps = np.diff(x) - (length[1:] + length[:-1]) / 2
-    bounds = np.concatenate([[0], np.flatnonzero(gaps > max_gap_m) + 1, [len(x)]])
-    best = int(np.diff(bounds).argmax())
-    return slice(int(bounds[best]), int(bounds[best + 1]))
-
-
-def _purity(points: MarkingPoints, coefficients: Float64, start: Float64, end: Float64) -> Float64:
-    """Return the share of paint within a metre of each line [L] that is on it.
+def _purity(points: MarkingPoints, residual: Float64, start: Float64, end: Float64) -> Float64:
+    """Return the share of paint within a metre of each line [L], from its start to its end, that is on it.
 
     It is low in noise, zebras, letters and hatching.
     """
-    x = points.x_m
+    x, distance = points.x_m, np.abs(residual)
     along = (x >= start[:, None]) & (x <= end[:, None])
-    distance = np.abs(points.y_m - polynomial(coefficients.T[:, :, None], x))
     on = along & (distance < 0.2 + 0.006 * np.abs(x))
     beside = along & (distance > 0.45) & (distance < 1.1)
     line, rest = on @ points.length_m, beside @ points.length_m
@@ -216,8 +256,7 @@ def _distinct(lines: list[LaneLine], config: LaneConfig) -> list[LaneLine]:
     for line in sorted(lines, key=lambda line: -line.painted_m):
         for other in kept:
             low, high = max(line.x_start_m, other.x_start_m), min(line.x_end_m, other.x_end_m)
-            x = low + max(0.0, high - low) * FIFTHS
-            if np.abs(line.y_m(x) - other.y_m(x)).mean() < config.min_separation_m:
+            if line.apart_m(other, low, max(low, high)) < config.min_separation_m:
                 break
         else:
             kept.append(line)

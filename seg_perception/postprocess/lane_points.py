@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.labels import LabelMap, Role
-from seg_perception.postprocess.ground import ground_points, ground_rows
+from seg_perception.postprocess.ground import ground_places, ground_rows, plane_directions
 from seg_perception.postprocess.lane_types import LaneConfig
 from seg_perception.postprocess.masks import role_mask
 
@@ -45,9 +46,17 @@ class MarkingPoints(NamedTuple):
 
     def sorted_by_x(self) -> MarkingPoints:
         """Return the same points, nearest first."""
-        order = np.argsort(self.x_m)
-        x, y, sigma, length = (v[order] for v in self[:4])
+        x, y, sigma, length = np.stack(self[:4])[:, np.argsort(self.x_m)]
         return MarkingPoints(x, y, sigma, length, self.clutter_m)
+
+
+class _View(NamedTuple):
+    """What one camera can see of markings; made once."""
+
+    rows: slice
+    """Image rows in which ground in range is seen."""
+    edges: npt.NDArray[np.complex128]
+    """[rows x w] ground x + iy at the left edge of each pixel; NaN out of range and at the image's border."""
 
 
 def marking_points(
@@ -69,35 +78,40 @@ def marking_points(
         camera: intrinsics at the size of `labels`.
         pose: optical frame in the vehicle.
     """
-    rows = ground_rows(camera, pose, config.max_range_m)
-    if rows.start == rows.stop:
-        return MarkingPoints(*(np.zeros(0),) * 4, 0.0)
-    mask = role_mask(labels[rows], label_map, Role.LANE)
+    view = _view(camera, pose, config.max_range_m, config.half_width_m)
+    mask = role_mask(labels[view.rows], label_map, Role.LANE)
     if config.min_confidence > 0:
-        cv2.bitwise_and(mask, cv2.compare(confidence[rows], config.min_confidence * 255, cv2.CMP_GE), dst=mask)
-    row, start, end = _runs(mask)
-    row += rows.start
-    edges = np.concatenate([np.column_stack([start - 0.5, row]), np.column_stack([end - 0.5, row])])
-    left, right = np.split(ground_points(camera, pose, edges), 2)
+        cv2.bitwise_and(mask, cv2.compare(confidence[view.rows], config.min_confidence * 255, cv2.CMP_GE), dst=mask)
+    start, end = _runs(mask)
+    left, right = view.edges[start], view.edges[end]
     middle = (left + right) / 2
-    width = np.hypot(*(right - left).T)
-    pixel = width / np.maximum(end - start, 1)
-    distance = np.hypot(*(middle - pose.translation_m[:2]).T)
-    with np.errstate(invalid='ignore'):
-        in_range = (distance <= config.max_range_m) & (np.abs(middle[:, 1]) <= config.half_width_m)
-        keep = in_range & (width <= config.max_marking_m + 2 * pixel) & ~_crowded(row, middle)
-    height = max(pose.translation_m[2], 0.1)
-    length = (distance**2 + height**2) / (height * camera.fy)
+    width = np.abs(right - left)  # NaN out of range
+    pixel = width / (end - start)
+    keep = (width <= config.max_marking_m + 2 * pixel) & ~_crowded(start // camera.width, middle)
+    x, y, z = pose.translation_m
+    height = max(z, 0.1)
+    length = ((middle.real - x) ** 2 + (middle.imag - y) ** 2 + height**2) / (height * camera.fy)
+    clutter = float(np.nansum(length[~keep]))
+    middle, pixel = middle[keep], pixel[keep]
     sigma = np.hypot(EDGE_SIGMA_PX * pixel, PAINT_SIGMA_M)
-    clutter = float(length[in_range & ~keep].sum())
-    return MarkingPoints(middle[keep, 0], middle[keep, 1], sigma[keep], length[keep], clutter)
+    return MarkingPoints(middle.real, middle.imag, sigma, length[keep], clutter)
 
 
-def _crowded(row: npt.NDArray[np.intp], middle: Float64) -> npt.NDArray[np.bool_]:
+@lru_cache(maxsize=16)
+def _view(camera: CameraModel, pose: Pose, max_range_m: float, half_width_m: float) -> _View:
+    rows = ground_rows(camera, pose, max_range_m)
+    directions = plane_directions(camera)[rows]
+    edges = ground_places((directions[:, 1:] + directions[:, :-1]) / 2, pose)
+    outside = np.abs(edges - complex(*pose.translation_m[:2])) > max_range_m
+    edges[outside | (np.abs(edges.imag) > half_width_m)] = np.nan
+    edges[:, [0, -1]] = np.nan  # of runs that begin in the first column or end in the last the middle is not known
+    return _View(rows, np.pad(edges, ((0, 0), (1, 0)), constant_values=np.nan).ravel())
+
+
+def _crowded(row: npt.NDArray[np.intp], middle: npt.NDArray[np.complex128]) -> npt.NDArray[np.bool_]:
     """Return where a run has a close neighbour on both sides, or is the close neighbour of such a run."""
     close = np.zeros(len(row) + 1, np.bool_)
-    gap = np.hypot(*np.diff(middle, axis=0).T)
-    close[1:-1] = (row[1:] == row[:-1]) & (gap < CROWD_M)
+    close[1:-1] = (row[1:] == row[:-1]) & (np.abs(middle[1:] - middle[:-1]) < CROWD_M)
     inner = close[1:] & close[:-1]
     crowded = inner.copy()
     crowded[:-1] |= inner[1:] & close[1:-1]
@@ -105,21 +119,22 @@ def _crowded(row: npt.NDArray[np.intp], middle: Float64) -> npt.NDArray[np.bool_
     return crowded
 
 
-def _runs(mask: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return row, first column and column past the end of each run of non-zero pixels inside the image."""
-    height, width = mask.shape
-    padded = np.zeros((height, width + 2), np.bool_)
-    padded[:, 1:-1] = mask
-    change = np.flatnonzero(padded[:, 1:] != padded[:, :-1])
-    row, start = np.divmod(change[0::2], width + 1)
-    end = change[1::2] % (width + 1)
-    inside = np.flatnonzero((start > 0) & (end < width))
-    if len(inside) > MAX_RUNS_PER_ROW * height:
-        inside = inside[:0]
-    return row[inside], start[inside], end[inside]
+def _runs(mask: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return flat indices of the first pixel of each run of non-zero pixels, and of the pixel after it in its row.
+
+    The first and the last column of `mask` are cleared. No runs when there are too many for lines.
+    """
+    mask[:, [0, -1]] = 0
+    marked = mask.ravel().view(np.bool_)
+    change = np.flatnonzero(marked[1:] != marked[:-1]) + 1
+    if len(change) > 2 * MAX_RUNS_PER_ROW * len(mask):
+        change = change[:0]
+    return change[0::2], change[1::2]
 
 
 def join(parts: list[MarkingPoints]) -> MarkingPoints:
     """Put the points of several cameras together."""
-    x, y, sigma, length = (np.concatenate(values) for values in list(zip(*parts, strict=True))[:4])
+    if len(parts) == 1:
+        return parts[0]
+    x, y, sigma, length = np.hstack([np.stack(p[:4]) for p in parts])
     return MarkingPoints(x, y, sigma, length, sum(p.clutter_m for p in parts))

@@ -13,26 +13,35 @@ from seg_perception.postprocess.lane_types import ORDER
 Float64 = npt.NDArray[np.float64]
 
 SCALE_M = 20.0
-"""x is divided by this inside the fit, for conditioning."""
+"""x is divided by this inside the fit, for conditioning; `UNSCALE` turns coefficients into those of y(x)."""
+UNSCALE = SCALE_M ** -np.arange(ORDER + 1.0)
 GATES_M = ((0.5, 0.015), (0.35, 0.01), (0.2, 0.006), (0.2, 0.006))
 """Distance from the line at x = 0, and per metre of x, within which points count; one pair per iteration."""
 FREE_ROUNDS = 2
 """Iterations in which each line finds its own shape; after them the shape that all share is known."""
 CORRELATION_M = 1.0
 """Errors of rows closer than this on the ground are taken as one error."""
-_UNSCALE = SCALE_M ** -np.arange(ORDER + 1.0)
+_SUMS = np.add.outer(np.arange(ORDER + 1), np.arange(ORDER + 1))
+"""Place of x^i x^j among the powers of x."""
 
 
 class Prior(NamedTuple):
     """Gaussian belief about the terms of a line, in metres at SCALE_M."""
 
-    mean: Float64
-    sigma: Float64
+    information: Float64
+    """[4, 4], diagonal."""
+    right: Float64
+    """[4] information times mean."""
+
+    @classmethod
+    def of(cls, mean: Float64, sigma: Float64) -> Prior:
+        """Build from mean [4] and standard deviation [4]."""
+        return cls(np.diag(sigma**-2.0), mean * sigma**-2.0)
 
 
-ROAD = Prior(np.zeros(ORDER + 1), np.array([100.0, 6.0, 4.0, 0.7]))
+ROAD = Prior.of(np.zeros(ORDER + 1), np.array([100.0, 6.0, 4.0, 0.7]))
 """Any offset, 0.3 rad, a curvature of 1/50 m, and how fast roads change it."""
-PARALLEL_SIGMA_M = np.array([100.0, 0.5, 0.4, 0.15])
+PARALLEL = Prior.of(np.zeros(ORDER + 1), np.array([100.0, 0.5, 0.4, 0.15]))
 """How far the lines of one road are from parallel."""
 
 
@@ -40,9 +49,9 @@ class Fit(NamedTuple):
     """All lines after the last iteration."""
 
     coefficients: Float64
-    """[L, 4] of y(x)."""
-    owner: npt.NDArray[np.intp]
-    """[N] line of each point, -1 for none."""
+    """[L, 4] in units of SCALE_M."""
+    mine: npt.NDArray[np.bool_]
+    """[L, N] the points of each line."""
     spread: Float64
     """[L] mean square of the residuals in units of their expected variance, at least 1."""
     prior: Prior
@@ -50,59 +59,65 @@ class Fit(NamedTuple):
 
 
 class Design(NamedTuple):
-    """What the normal equations are summed from, x in units of SCALE_M; made once for all fits to the same points."""
+    """What fits to the same points are made from, x in units of SCALE_M."""
 
-    squares: Float64
-    """[N, 16] outer products of the powers of x, flattened."""
-    right: Float64
-    """[N, 4] powers of x times y."""
+    terms: Float64
+    """[11, N] the powers 0 to 6 of x, and y times the powers 0 to 3."""
+    independent: Float64
+    """[N] share of an error of its own that each point has."""
+    certain: Float64
+    """[N] weight: the inverse variance, rows that share an error counted once."""
 
     @classmethod
     def of(cls, points: MarkingPoints) -> Design:
         """Build from [N] points."""
-        powers = np.vander(points.x_m / SCALE_M, ORDER + 1, increasing=True)
-        squares = (powers[:, :, None] * powers[:, None, :]).reshape(len(powers), -1)
-        return cls(squares, powers * points.y_m[:, None])
+        x, y = points.x_m / SCALE_M, points.y_m
+        square = x * x
+        cube = square * x
+        terms = (np.ones_like(x), x, square, cube, square * square, square * cube, cube * cube)
+        independent = np.minimum(1.0, points.length_m / CORRELATION_M)
+        return cls(
+            np.stack([*terms, y, y * x, y * square, y * cube]), independent, independent / np.square(points.sigma_m)
+        )
+
+    def residual(self, coefficients: Float64) -> Float64:
+        """Return [L, N] how far left of each line the points are, for coefficients [L, 4] in units of SCALE_M."""
+        return np.asarray(self.terms[2 * ORDER + 1] - coefficients @ self.terms[: ORDER + 1])
 
     def normal_equations(self, weights: Float64) -> tuple[Float64, Float64]:
         """Return the information [L, 4, 4] and the right-hand side [L, 4] for weights [L, N]."""
-        return (weights @ self.squares).reshape(-1, ORDER + 1, ORDER + 1), weights @ self.right
+        sums = weights @ self.terms.T
+        return sums[:, _SUMS], sums[:, 2 * ORDER + 1 :]
 
 
-def fit_all(points: MarkingPoints, design: Design, start: Float64) -> Fit:
-    """Fit lines that start at `start` [L, 4]; each point counts for the nearest one."""
+def fit_all(design: Design, reach: Float64, start: Float64) -> Fit:
+    """Fit lines that start at `start` [L, 4]; each point counts for the nearest one.
+
+    Args:
+        reach: [N] absolute x in metres.
+    """
     coefficients, prior = start, ROAD
-    basis = np.vander(points.x_m, ORDER + 1, increasing=True).T
-    reach = np.abs(points.x_m)
-    independent = np.minimum(1.0, points.length_m / CORRELATION_M)
-    certain = weights_of(points)
-    numbers = np.arange(len(start))[:, None]
     for i, (gate, gate_per_m) in enumerate(GATES_M):
-        residual = points.y_m - coefficients @ basis
+        residual = design.residual(coefficients)
         distance = np.abs(residual)
-        owner = distance.argmin(axis=0)
-        owner[distance.min(axis=0) > gate + gate_per_m * reach] = -1
-        mine = owner == numbers
-        weights = mine * certain
-        spread = np.maximum(1.0, (weights * residual**2).sum(axis=1) / np.maximum(mine @ independent, 1e-9))
+        nearest = distance.min(axis=0)
+        nearest[nearest > gate + gate_per_m * reach] = -1
+        mine = distance == nearest
+        weights = mine * design.certain
+        freedom = np.maximum(mine @ design.independent, 1e-9)
+        spread = np.maximum(1.0, (weights * residual * residual).sum(axis=1) / freedom)
         weights /= spread[:, None]
         if i >= FREE_ROUNDS:
             prior = _shared(design, weights)
         coefficients = solve(design, weights, prior)[0]
-    return Fit(coefficients, owner, spread, prior)
-
-
-def weights_of(points: MarkingPoints) -> Float64:
-    """Return [N] inverse variances, rows that share an error counted once."""
-    return np.minimum(1.0, points.length_m / CORRELATION_M) / points.sigma_m**2
+    return Fit(coefficients, mine, spread, prior)
 
 
 def solve(design: Design, weights: Float64, prior: Prior) -> tuple[Float64, Float64]:
-    """Return coefficients [L, 4] and covariances [L, 4, 4] for weights [L, N]."""
+    """Return coefficients [L, 4] and covariances [L, 4, 4], in units of SCALE_M, for weights [L, N]."""
     information, right = design.normal_equations(weights)
-    covariance = np.linalg.inv(information + np.diag(1 / prior.sigma**2))
-    solution = (covariance @ (right + prior.mean / prior.sigma**2)[:, :, None])[:, :, 0]
-    return solution * _UNSCALE, covariance * _UNSCALE[:, None] * _UNSCALE
+    covariance = np.asarray(np.linalg.inv(information + prior.information), np.float64)
+    return (covariance @ (right + prior.right)[:, :, None])[:, :, 0], covariance
 
 
 def _shared(design: Design, weights: Float64) -> Prior:
@@ -110,7 +125,8 @@ def _shared(design: Design, weights: Float64) -> Prior:
     information, right = design.normal_equations(weights)
     offset = np.maximum(information[:, 0, 0], 1e-9)
     cross = information[:, 1:, 0]
-    shape = information[:, 1:, 1:] - cross[:, :, None] * cross[:, None, :] / offset[:, None, None]
-    known = right[:, 1:] - cross * (right[:, 0] / offset)[:, None]
-    shared = np.linalg.solve(shape.sum(axis=0) + np.diag(1 / ROAD.sigma[1:] ** 2), known.sum(axis=0))
-    return Prior(np.concatenate([[0.0], shared]), PARALLEL_SIGMA_M)
+    scaled = cross / offset[:, None]
+    shape = information[:, 1:, 1:].sum(axis=0) - scaled.T @ cross
+    known = right[:, 1:].sum(axis=0) - right[:, 0] @ scaled
+    mean = np.linalg.solve(shape + ROAD.information[1:, 1:], known)
+    return PARALLEL._replace(right=np.concatenate([[0.0], PARALLEL.information.diagonal()[1:] * mean]))

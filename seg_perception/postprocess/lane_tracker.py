@@ -12,9 +12,10 @@ import numpy.typing as npt
 from seg_perception.camera import Pose
 from seg_perception.grid import Observation
 from seg_perception.labels import LabelMap
-from seg_perception.postprocess.lane_fit import FIFTHS, find_lines, with_pitch_error
+from seg_perception.postprocess.lane_fit import find_lines, with_pitch_error
 from seg_perception.postprocess.lane_points import MarkingPoints, join, marking_points
-from seg_perception.postprocess.lane_types import ORDER, LaneConfig, LaneLine, Lanes
+from seg_perception.postprocess.lane_solve import SCALE_M, UNSCALE
+from seg_perception.postprocess.lane_types import LaneConfig, LaneLine, Lanes
 
 Float64 = npt.NDArray[np.float64]
 
@@ -26,8 +27,9 @@ MAX_PAUSE_NS = 1_000_000_000
 CONFIRM_HITS = 2
 FORGET = 1.3
 """Growth of the variance from one frame to the next: older paint says less about the line ahead."""
-STEP_SIGMA = np.array([0.03, 0.003, 2e-4, 5e-6])
+STEP_VARIANCE = np.diag(np.square([0.03, 0.003, 2e-4, 5e-6]))
 """What odometry and the uneven road add to each coefficient in one frame."""
+THIRDS = np.linspace(0.0, 1.0, 4)
 REFERENCE_M = 6.0
 """Ego lines are chosen by their place here: near, yet in view of most cameras."""
 REFERENCE_SIGMA_M = 0.5
@@ -82,12 +84,9 @@ class LaneTracker:
             self._merge(lines, first_hits=1 if self._tracks else CONFIRM_HITS)
         self._stamp_ns, self._pose = newest.stamp_ns, newest.odom_from_vehicle
         height = max(newest.vehicle_from_camera.translation_m[2], 0.1)
-        given = [
-            with_pitch_error(t.line, height, self._config.pitch_sigma_rad)
-            for t in self._tracks
-            if t.hits >= CONFIRM_HITS
-        ]
-        return describe(newest.stamp_ns, given, self._config)
+        given = [t.line for t in self._tracks if t.hits >= CONFIRM_HITS]
+        sure = with_pitch_error(given, height, self._config.pitch_sigma_rad)
+        return describe(newest.stamp_ns, sure, self._config)
 
     def _points(self, o: Observation, newest: Observation) -> MarkingPoints:
         points = marking_points(
@@ -115,25 +114,26 @@ class LaneTracker:
         if last is None or not 0 <= stamp_ns - self._stamp_ns <= MAX_PAUSE_NS:
             self._tracks = []
             return
-        motion = pose.inverse() @ last
-        step = math.hypot(*motion.translation_m[:2])
+        back = pose.rotation.T
+        moved_m = back @ np.subtract(last.translation_m, pose.translation_m)
+        step = math.hypot(*moved_m[:2])
         if step > MAX_STEP_M:
             self._tracks = []
-        for track in self._tracks:
-            track.line = _carry(track.line, motion)
+        carried = _carry([t.line for t in self._tracks], (back @ last.rotation)[:2, :2], moved_m[:2])
+        for track, line in zip(self._tracks, carried, strict=True):
+            track.line = line
             track.unseen_m += step
 
     def _merge(self, lines: list[LaneLine], first_hits: int) -> None:
         partner = _match([t.line for t in self._tracks], lines, self._config.max_gap_m)
+        known = [self._tracks[j] for j in partner.values()]
+        fused = _fuse([t.line for t in known], [lines[i] for i in partner])
+        for track, line in zip(known, fused, strict=True):
+            track.line, track.hits, track.unseen_m = line, track.hits + 1, 0.0
         for i, line in enumerate(lines):
-            known = partner.get(i)
-            if known is None:
+            if i not in partner:
                 self._tracks.append(_Track(line._replace(id=self._next_id), first_hits))
                 self._next_id += 1
-                continue
-            track = self._tracks[known]
-            track.line = _fuse(track.line, line)
-            track.hits, track.unseen_m = track.hits + 1, 0.0
         self._tracks = [t for t in self._tracks if self._alive(t)]
 
     def _alive(self, track: _Track) -> bool:
@@ -158,8 +158,7 @@ def _match(known: list[LaneLine], new: list[LaneLine], max_gap_m: float) -> dict
             middle = (low + high) / 2
             distance = abs(line.at_m(middle) - other.at_m(middle))
             if low < high and distance < MUCH_M:
-                x = low + (high - low) * FIFTHS
-                distance = float(np.abs(line.y_m(x) - other.y_m(x)).mean())
+                distance = line.apart_m(other, low, high)
             pairs.append((distance, i, j))
     result: dict[int, int] = {}
     for distance, i, j in sorted(pairs):
@@ -168,33 +167,52 @@ def _match(known: list[LaneLine], new: list[LaneLine], max_gap_m: float) -> dict
     return result
 
 
-def _carry(line: LaneLine, motion: Pose) -> LaneLine:
-    """Express a line in the new vehicle frame: its shape through points, its covariance through the shift along x."""
-    x = np.linspace(line.x_start_m, line.x_end_m, 12, dtype=np.float64)
-    moved = _move(motion, x, line.y_m(x))
-    coefficients = np.asarray(np.polynomial.polynomial.polyfit(moved[:, 0], moved[:, 1], ORDER), np.float64)
-    shift = _shift(-motion.translation_m[0])
-    covariance = shift @ line.covariance @ shift.T * FORGET + np.diag(STEP_SIGMA**2)
-    start, end = max(0.0, float(moved[0, 0])), max(0.0, float(moved[-1, 0]))
-    return line._replace(coefficients=coefficients, covariance=covariance, x_start_m=start, x_end_m=end, seen=False)
+def _carry(lines: Sequence[LaneLine], turn: Float64, shift_m: Float64) -> list[LaneLine]:
+    """Express lines in the new vehicle frame: shapes through four points each, covariances through the shift along x.
+
+    Args:
+        turn, shift_m: [2, 2] and [2] from the old frame to the new one.
+    """
+    if not lines:
+        return []
+    coefficients, covariances = np.stack([s.coefficients for s in lines]), np.stack([s.covariance for s in lines])
+    start, span = np.array([(s.x_start_m, max(s.span_m, 1.0)) for s in lines]).T[:, :, None]
+    x = start + span * THIRDS
+    c0, c1, c2, c3 = coefficients.T[:, :, None]
+    y = c0 + x * (c1 + x * (c2 + x * c3))
+    moved_x, moved_y = np.tensordot(turn, np.stack([x, y]), 1) + shift_m[:, None, None]
+    scaled = moved_x / SCALE_M
+    powers = np.stack([np.ones_like(scaled), scaled, scaled**2, scaled**3], axis=2)
+    coefficients = np.linalg.solve(powers, moved_y[:, :, None])[:, :, 0] * UNSCALE
+    shift = _shift(-float(shift_m[0]))
+    covariances = shift @ covariances @ shift.T * FORGET + STEP_VARIANCE
+    ends = np.maximum(0.0, moved_x[:, [0, -1]]).tolist()
+    return [
+        line._replace(coefficients=c, covariance=v, x_start_m=first, x_end_m=last, seen=False)
+        for line, c, v, (first, last) in zip(lines, coefficients, covariances, ends, strict=True)
+    ]
 
 
 def _shift(dx_m: float) -> Float64:
     """Matrix that turns the coefficients of y(x) into those of y(x + dx)."""
-    return np.array(
-        [[math.comb(j, i) * dx_m ** (j - i) if j >= i else 0.0 for j in range(ORDER + 1)] for i in range(ORDER + 1)]
-    )
+    d, d2, d3 = dx_m, dx_m**2, dx_m**3
+    return np.array([[1.0, d, d2, d3], [0.0, 1.0, 2 * d, 3 * d2], [0.0, 0.0, 1.0, 3 * d], [0.0, 0.0, 0.0, 1.0]])
 
 
-def _fuse(predicted: LaneLine, measured: LaneLine) -> LaneLine:
-    """Join two independent estimates of one line by their information; its range is what is seen now."""
-    gain = np.linalg.solve((predicted.covariance + measured.covariance).T, predicted.covariance.T).T
-    difference = measured.coefficients - predicted.coefficients
-    return measured._replace(
-        id=predicted.id,
-        coefficients=predicted.coefficients + gain @ difference,
-        covariance=(np.eye(ORDER + 1) - gain) @ predicted.covariance,
-    )
+def _fuse(predicted: Sequence[LaneLine], measured: Sequence[LaneLine]) -> list[LaneLine]:
+    """Join pairs of independent estimates of one line by their information; the range is what is seen now."""
+    if not predicted:
+        return []
+    before, covariance = np.stack([p.coefficients for p in predicted]), np.stack([p.covariance for p in predicted])
+    now, noise = np.stack([m.coefficients for m in measured]), np.stack([m.covariance for m in measured])
+    # Covariances are symmetric: the gain is the transpose of this.
+    gain = np.linalg.solve(covariance + noise, covariance).transpose(0, 2, 1)
+    joined = before + (gain @ (now - before)[:, :, None])[:, :, 0]
+    covariance = covariance - gain @ covariance
+    return [
+        m._replace(id=p.id, coefficients=c, covariance=v)
+        for p, m, c, v in zip(predicted, measured, joined, covariance, strict=True)
+    ]
 
 
 def describe(stamp_ns: int, lines: Sequence[LaneLine], config: LaneConfig) -> Lanes:
@@ -203,21 +221,21 @@ def describe(stamp_ns: int, lines: Sequence[LaneLine], config: LaneConfig) -> La
     left, right = _ego(ordered, config)
     if left is None and right is None:
         return Lanes(stamp_ns, ordered, None, None, None, None, None, None)
-    sides = [s for s in (left, right) if s is not None]
-    middle = np.mean([s.coefficients for s in sides], axis=0)
+    sides = [s.coefficients.tolist() for s in (left, right) if s is not None]
+    middle = [sum(values) / len(sides) for values in zip(*sides, strict=True)]
     heading = math.atan(middle[1])
     curvature = 2 * middle[2] * math.cos(heading) ** 3
     if left is None or right is None:
-        return Lanes(stamp_ns, ordered, left, right, None, -heading, float(curvature), None)
+        return Lanes(stamp_ns, ordered, left, right, None, -heading, curvature, None)
     seen = max(left.x_start_m, right.x_start_m)
     width = (left.at_m(seen) - right.at_m(seen)) * math.cos(heading)
-    offset = -float(middle[0]) * math.cos(heading)
+    offset = -middle[0] * math.cos(heading)
     return Lanes(stamp_ns, ordered, left, right, offset, -heading, float(curvature), width)
 
 
 def _ego(ordered: tuple[LaneLine, ...], config: LaneConfig) -> tuple[LaneLine | None, LaneLine | None]:
     """Return the closest pair around the vehicle that is as far apart as a lane is wide; else the closer line alone."""
-    near = [(s.at_m(REFERENCE_M), s) for s in ordered if s.sigma_m(REFERENCE_M)[0] <= REFERENCE_SIGMA_M]
+    near = [(s.at_m(REFERENCE_M), s) for s in ordered if s.sigma_m(REFERENCE_M) <= REFERENCE_SIGMA_M]
     lefts = [(y, s) for y, s in near if 0 <= y <= config.max_lane_m]
     rights = [(y, s) for y, s in near if -config.max_lane_m <= y < 0]
     pairs = [

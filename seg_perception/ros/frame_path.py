@@ -5,8 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import wraps
 from types import TracebackType
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +23,13 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
+from seg_perception import draw
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.engine import Engine
 from seg_perception.io import messages
+from seg_perception.postprocess import LaneTracker
 from seg_perception.ros import convert
+from seg_perception.ros.markers import MarkersOutput
 from seg_perception.ros.node import PerceptionNode, start
 
 CAMERA = 'bench'
@@ -37,6 +43,25 @@ OUTPUTS = {
     'lanes/right': Path,
 }
 LISTENER_S = 20.0
+THINGS = ((LaneTracker, 'update'), (MarkersOutput, 'publish'), (draw, 'lane_lines'))
+"""What makes lane lines, ego road, outlines and footprints out of labels, publishes them and draws them."""
+
+
+class _Staged:
+    """An engine that answers, after the real one has run, with the labels it is given."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.labels: npt.NDArray[np.uint8] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def infer(self, count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        answer = self._engine.infer(count)
+        if self.labels is None:
+            return answer
+        return self.labels[None], np.full_like(self.labels[None], 255)
 
 
 class FramePath:
@@ -46,7 +71,8 @@ class FramePath:
         """Take one picture, uint8 [H, W, 3] RGB of `camera`, as the image of every frame."""
         mounting = ', '.join(f'{v:.6f}' for v in pose.mounting())
         rclpy.init(args=['--ros-args', '-p', f'cameras:=[{CAMERA}]', '-p', f'{CAMERA}.extrinsics:=[{mounting}]'])
-        self._node = PerceptionNode(lambda *_, **__: engine)
+        self._engine = _Staged(engine)
+        self._node = PerceptionNode(lambda *_, **__: cast(Engine, self._engine))
         start(self._node)
         assert self._node.processor is not None
         self._processor = self._node.processor
@@ -59,6 +85,11 @@ class FramePath:
         out.pixels[:] = rgb
         out.message.encoding, out.message.header.frame_id = 'bgr8', 'bench_optical_frame'
         self._message = out.message
+        self.things_ms = 0.0
+        """Of the last frame: what things on the ground cost (`THINGS`)."""
+        self._untimed = [(owner, name, getattr(owner, name)) for owner, name in THINGS]
+        for owner, name, action in self._untimed:
+            setattr(owner, name, self._timed(action))
         self._listener = subprocess.Popen([sys.executable, '-m', __name__])
         try:
             self._await_listener()
@@ -74,9 +105,24 @@ class FramePath:
     def frame_ms(self) -> float:
         """Return the time of one frame, from its bytes to all outputs published."""
         data = self.serialised()
+        self.things_ms = 0.0
         start_s = time.perf_counter()
         self._processor.run({CAMERA: convert.received(data, messages.IMAGE)})
         return (time.perf_counter() - start_s) * 1e3
+
+    def show(self, labels: npt.NDArray[np.uint8] | None) -> None:
+        """Take labels, uint8 [h, w] of the network's size, as what the network sees from now on; None ends that."""
+        self._engine.labels = labels
+
+    def _timed(self, action: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(action)
+        def timed(*args: Any) -> Any:
+            start_s = time.perf_counter()
+            result = action(*args)
+            self.things_ms += (time.perf_counter() - start_s) * 1e3
+            return result
+
+        return timed
 
     def _await_listener(self) -> None:
         end = time.monotonic() + LISTENER_S
@@ -96,6 +142,8 @@ class FramePath:
 
     def close(self) -> None:
         """End the listener and the node."""
+        for owner, name, action in self._untimed:
+            setattr(owner, name, action)
         self._listener.terminate()
         self._listener.wait(10)
         self._node.close()

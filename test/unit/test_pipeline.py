@@ -148,12 +148,10 @@ def test_a_camera_that_trembles_costs_no_new_tables_of_the_ground(
     intersect = ground._intersect
     monkeypatch.setattr(ground, '_intersect', lambda rays, pose: (built.append(len(rays)), intersect(rays, pose))[1])
 
-    def tables(pitch_rad: float) -> int:
+    def tables(pitch_rad: float) -> bool:
         built.clear()
-        pose = Pose.mounted(0.0, 0.0, 1.5, 0.0, math.radians(5) + pitch_rad, 0.0)
+        pose = Pose.mounted(0.0, 0.0, 1.5, 0.0, math.radians(5.3) + pitch_rad, 0.0)  # no other test's
         pipeline.run([frame(vehicle_from_camera=pose)], want_lanes=True)
-        return sum(count == 64 * 96 for count in built)
+        return bool(built)
 
-    ground.ground_table.cache_clear()
-    ground.ground_rows.cache_clear()
-    assert [tables(pitch_rad) for pitch_rad in (0.0, 1e-4, -1e-4, 0.01, 0.0101)] == [1, 0, 0, 1, 0]
+    assert [tables(pitch_rad) for pitch_rad in (0.0, 1e-4, -1e-4, 0.01, 0.0101)] == [True, False, False, True, False]

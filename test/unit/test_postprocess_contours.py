@@ -8,7 +8,7 @@ from seg_perception.camera import CameraModel, Pose
 from seg_perception.errors import ConfigError
 from seg_perception.labels import DEFAULT_LABELS
 from seg_perception.postprocess import ContourConfig, drivable_outlines, obstacle_footprints
-from seg_perception.postprocess.ground import ground_points, ground_table
+from seg_perception.postprocess.ground import ground_places, ground_table, plane_directions
 
 ROAD, LANE, PAVEMENT, VEHICLE, PERSON, OTHER = range(6)
 CAMERA = CameraModel(480, 320, 400.0, 400.0, 239.5, 139.5, 'plumb_bob', (-0.2, 0.05, 0.0, 0.0))
@@ -33,9 +33,12 @@ def scene():
 
 
 def test_pixels_reach_the_ground_where_they_came_from():
-    points = np.array([[5.0, 1.0], [12.0, -3.0], [30.0, 2.0]])
-    assert ground_points(CAMERA, MOUNT, to_pixels(points)) == pytest.approx(points, abs=2e-3)
-    assert np.isnan(ground_points(CAMERA, MOUNT, [[240.0, 10.0]])).all()
+    places = ground_places(plane_directions(CAMERA), MOUNT)
+    rows, columns = [160, 230, 310], [100, 240, 400]
+    seen = places[rows, columns]
+    pixels = to_pixels(np.column_stack([seen.real, seen.imag]))
+    assert pixels == pytest.approx(np.column_stack([columns, rows]), abs=0.05)
+    assert np.isnan(places[10]).all()
 
 
 def test_ground_area_of_the_road_is_its_size():
@@ -95,8 +98,8 @@ def test_view_under_the_body_does_not_split_or_move_a_footprint():
     labels[150:220, 200:280] = VEHICLE
     labels[205:220, 215:265] = ROAD
     (footprint,) = obstacle_footprints(labels, DEFAULT_LABELS, ContourConfig(), CAMERA, MOUNT)
-    wheels = ground_points(CAMERA, MOUNT, [[200, 219.5], [279, 219.5]])
-    assert footprint.contact_m[[0, -1]] == pytest.approx(wheels)
+    wheels = np.array([[200, 219.5], [279, 219.5]])
+    assert to_pixels(footprint.contact_m[[0, -1]]) == pytest.approx(wheels, abs=0.05)
     assert len(footprint.contact_m) == 4 or len(footprint.contact_m) == 2
 
 

@@ -143,7 +143,7 @@ def obstacle_footprints(
     lowest = np.full((len(rings), camera.width), -1, np.int32)
     np.maximum.at(lowest, (component, column), row)
     component, column = np.nonzero(lowest >= 0)
-    pixels = np.column_stack([column, lowest[component, column] + top]).astype(np.int32)
+    pixels = np.array([column, lowest[component, column] + top], np.int32).T
     return tuple(_footprints(pixels, component, class_ids, config, camera, pose))
 
 

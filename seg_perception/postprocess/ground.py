@@ -33,7 +33,7 @@ class GroundTable(NamedTuple):
 
     def points_m(self, column: npt.NDArray[np.integer], row: npt.NDArray[np.integer]) -> Float64:
         """Return float64 [N, 2], x and y of pixels."""
-        return np.column_stack([self.x_m[row, column], self.y_m[row, column]]).astype(np.float64)
+        return np.array([self.x_m[row, column], self.y_m[row, column]], np.float64).T
 
 
 @lru_cache(maxsize=8)

@@ -20,7 +20,7 @@ from seg_perception.postprocess.lane_types import ORDER, LaneConfig, LaneLine
 
 Float64 = npt.NDArray[np.float64]
 
-SAMPLES = 160
+SAMPLES = 96
 BIN_M = 0.25
 NEAR_M = 20.0
 """The first search looks no further: a coarse curvature is still right there."""
@@ -46,7 +46,7 @@ def _shapes(theta_rad: float, thetas: int, kappa_1pm: float, kappas: int) -> Flo
 
 
 WIDEST = np.array([0.35, 0.03])
-COARSE, FINE = _shapes(0.35, 21, 0.03, 13), _shapes(0.04, 9, 0.005, 9)
+COARSE, FINE = _shapes(0.35, 15, 0.03, 9), _shapes(0.04, 9, 0.005, 9)
 
 
 def find_lines(points: MarkingPoints, config: LaneConfig) -> list[LaneLine]:
@@ -80,7 +80,7 @@ def with_pitch_error(lines: Sequence[LaneLine], camera_height_m: float, pitch_si
     if not lines:
         return []
     tilt = np.zeros((len(lines), ORDER + 1))
-    tilt[:, 1:] = np.stack([line.coefficients for line in lines])[:, :-1] * PITCH_GROWTH
+    tilt[:, 1:] = np.array([line.coefficients for line in lines])[:, :-1] * PITCH_GROWTH
     tilt *= pitch_sigma_rad / camera_height_m
     extra = tilt[:, :, None] * tilt[:, None, :]
     return [line._replace(covariance=line.covariance + e) for line, e in zip(lines, extra, strict=True)]
@@ -115,7 +115,7 @@ def _histograms(x: Float64, y: Float64, shapes: Float64) -> npt.NDArray[np.intp]
     """Count lateral positions of the sheared points: [len(shapes), BINS]; the end bins hold nothing."""
     # Positions in bins, as one product: y / bin + half the bins - slope x / bin - curvature x^2 / 2 / bin.
     shears = np.column_stack([shapes, np.ones(len(shapes))]) / BIN_M
-    lateral = shears @ np.stack([-x, -x * x / 2, y + BIN_M * BINS / 2])
+    lateral = shears @ np.array([-x, -x * x / 2, y + BIN_M * BINS / 2])
     np.clip(lateral, 0, BINS - 1, out=lateral)
     index = lateral.astype(np.intp)
     index += np.arange(0, len(shapes) * BINS, BINS)[:, None]

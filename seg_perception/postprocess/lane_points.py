@@ -46,7 +46,7 @@ class MarkingPoints(NamedTuple):
 
     def sorted_by_x(self) -> MarkingPoints:
         """Return the same points, nearest first."""
-        x, y, sigma, length = np.stack(self[:4])[:, np.argsort(self.x_m)]
+        x, y, sigma, length = np.array(self[:4])[:, np.argsort(self.x_m)]
         return MarkingPoints(x, y, sigma, length, self.clutter_m)
 
 
@@ -136,5 +136,5 @@ def join(parts: list[MarkingPoints]) -> MarkingPoints:
     """Put the points of several cameras together."""
     if len(parts) == 1:
         return parts[0]
-    x, y, sigma, length = np.hstack([np.stack(p[:4]) for p in parts])
+    x, y, sigma, length = np.hstack([np.array(p[:4]) for p in parts])
     return MarkingPoints(x, y, sigma, length, sum(p.clutter_m for p in parts))

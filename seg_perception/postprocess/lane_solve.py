@@ -77,7 +77,7 @@ class Design(NamedTuple):
         terms = (np.ones_like(x), x, square, cube, square * square, square * cube, cube * cube)
         independent = np.minimum(1.0, points.length_m / CORRELATION_M)
         return cls(
-            np.stack([*terms, y, y * x, y * square, y * cube]), independent, independent / np.square(points.sigma_m)
+            np.array([*terms, y, y * x, y * square, y * cube]), independent, independent / np.square(points.sigma_m)
         )
 
     def residual(self, coefficients: Float64) -> Float64:

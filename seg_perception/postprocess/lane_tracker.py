@@ -175,14 +175,15 @@ def _carry(lines: Sequence[LaneLine], turn: Float64, shift_m: Float64) -> list[L
     """
     if not lines:
         return []
-    coefficients, covariances = np.stack([s.coefficients for s in lines]), np.stack([s.covariance for s in lines])
+    coefficients, covariances = np.array([s.coefficients for s in lines]), np.array([s.covariance for s in lines])
     start, span = np.array([(s.x_start_m, max(s.span_m, 1.0)) for s in lines]).T[:, :, None]
     x = start + span * THIRDS
     c0, c1, c2, c3 = coefficients.T[:, :, None]
     y = c0 + x * (c1 + x * (c2 + x * c3))
-    moved_x, moved_y = np.tensordot(turn, np.stack([x, y]), 1) + shift_m[:, None, None]
+    moved_x, moved_y = np.tensordot(turn, np.array([x, y]), 1) + shift_m[:, None, None]
     scaled = moved_x / SCALE_M
-    powers = np.stack([np.ones_like(scaled), scaled, scaled**2, scaled**3], axis=2)
+    square = scaled * scaled
+    powers = np.array([np.ones_like(scaled), scaled, square, square * scaled]).transpose(1, 2, 0)
     coefficients = np.linalg.solve(powers, moved_y[:, :, None])[:, :, 0] * UNSCALE
     shift = _shift(-float(shift_m[0]))
     covariances = shift @ covariances @ shift.T * FORGET + STEP_VARIANCE
@@ -203,8 +204,8 @@ def _fuse(predicted: Sequence[LaneLine], measured: Sequence[LaneLine]) -> list[L
     """Join pairs of independent estimates of one line by their information; the range is what is seen now."""
     if not predicted:
         return []
-    before, covariance = np.stack([p.coefficients for p in predicted]), np.stack([p.covariance for p in predicted])
-    now, noise = np.stack([m.coefficients for m in measured]), np.stack([m.covariance for m in measured])
+    before, covariance = np.array([p.coefficients for p in predicted]), np.array([p.covariance for p in predicted])
+    now, noise = np.array([m.coefficients for m in measured]), np.array([m.covariance for m in measured])
     # Covariances are symmetric: the gain is the transpose of this.
     gain = np.linalg.solve(covariance + noise, covariance).transpose(0, 2, 1)
     joined = before + (gain @ (now - before)[:, :, None])[:, :, 0]

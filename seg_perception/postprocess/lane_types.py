@@ -106,8 +106,8 @@ class LaneLine(NamedTuple):
     def sigma_m(self, x_m: npt.ArrayLike) -> Float64:
         """Return the standard deviation of `y_m` at `x_m`."""
         x = np.asarray(x_m, np.float64)
-        basis = np.stack([np.ones_like(x), x, x * x, x * x * x], axis=-1)
-        return np.asarray(np.sqrt(((basis @ self.covariance) * basis).sum(axis=-1)))
+        basis = np.array([np.ones_like(x), x, x * x, x * x * x])
+        return np.asarray(np.sqrt((basis * np.tensordot(self.covariance, basis, 1)).sum(axis=0)))
 
     def points_m(self, step_m: float = 2.0) -> Float64:
         """Return float64 [N, 2] points along the visible range, both ends included, at most `step_m` apart in x.
@@ -116,7 +116,7 @@ class LaneLine(NamedTuple):
         """
         steps = max(1, math.ceil(self.span_m / step_m))
         x = self.x_start_m + np.arange(steps + 1) * (self.span_m / steps)
-        return np.stack([x, self.y_m(x)], axis=1)
+        return np.array([x, self.y_m(x)]).T
 
 
 class Lanes(NamedTuple):

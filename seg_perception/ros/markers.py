@@ -123,10 +123,12 @@ def lane_shapes(lanes: Lanes) -> Iterator[Shape]:
 
 
 class MarkerMessages:
-    """One visualization_msgs/MarkerArray, filled again every time: building its points anew costs ten times as much."""
+    """One visualization_msgs/MarkerArray of parts that are kept: making them anew costs ten times as much as filling."""
 
     def __init__(self) -> None:
         self._shown: dict[tuple[str, int], Marker] = {}
+        self._idle: list[Marker] = []
+        self._points: list[Point] = []
 
     def fill(self, shapes: Sequence[Shape], header: Header, ground_z_m: float, lifetime_s: float) -> MarkerArray:
         """Return markers for `shapes`, and deletions of those of the last call that are there no more.
@@ -135,34 +137,43 @@ class MarkerMessages:
         """
         seconds = math.floor(lifetime_s)
         lifetime = Duration(sec=seconds, nanosec=round((lifetime_s - seconds) * 1e9))
-        last, self._shown = self._shown, {}
+        gone, self._shown, used = self._shown, {}, 0
         for s in shapes:
-            marker = last.pop((s.namespace, s.id), None)
-            if marker is None:
-                marker = Marker(ns=s.namespace, id=s.id, type=Marker.LINE_STRIP, action=Marker.ADD)
-                marker.pose.orientation.w = 1.0
+            key = (s.namespace, s.id)
+            marker = gone.pop(key, None) or self._new()
+            marker.ns, marker.id, marker.action = s.namespace, s.id, Marker.ADD
             marker.header, marker.color, marker.lifetime, marker.scale.x = header, s.color, lifetime, s.width_m
-            points = marker.points
-            _resize(points, len(s.points_m), Point)
+            marker.points[:] = points = _some(self._points, used, len(s.points_m), Point)
+            used += len(points)
             for point, (x, y) in zip(points, s.points_m.tolist(), strict=True):
                 point.x, point.y, point.z = x, y, ground_z_m
-            self._shown[s.namespace, s.id] = marker
-        gone = [Marker(header=header, ns=n, id=i, action=Marker.DELETE) for n, i in sorted(last)]
-        return MarkerArray(markers=[*gone, *self._shown.values()])
+            self._shown[key] = marker
+        for marker in gone.values():
+            marker.header, marker.action = header, Marker.DELETE
+            marker.points.clear()
+        self._idle += gone.values()
+        return MarkerArray(markers=[*gone.values(), *self._shown.values()])
+
+    def _new(self) -> Marker:
+        if self._idle:
+            return self._idle.pop()
+        marker = Marker(type=Marker.LINE_STRIP)
+        marker.pose.orientation.w = 1.0
+        return marker
 
 
 class PathMessage:
-    """One nav_msgs/Path of a boundary of the ego lane, filled again every time."""
+    """One nav_msgs/Path of a boundary of the ego lane, of poses that are kept."""
 
     def __init__(self) -> None:
         self._path = Path()
+        self._poses: list[PoseStamped] = []
 
     def fill(self, line: LaneLine | None, header: Header, ground_z_m: float) -> Path:
         """Return poses along the line, two metres apart; none when it is not seen. Valid until the next call."""
         self._path.header = header
-        poses = self._path.poses
         points = np.zeros((0, 2)) if line is None else line.points_m()
-        _resize(poses, len(points), PoseStamped)
+        self._path.poses[:] = poses = _some(self._poses, 0, len(points), PoseStamped)
         if line is not None:
             for stamped, (x, y), yaw in zip(poses, points.tolist(), line.yaw_rad(points[:, 0]).tolist(), strict=True):
                 stamped.header, pose = header, stamped.pose
@@ -171,6 +182,7 @@ class PathMessage:
         return self._path
 
 
-def _resize(messages: list[Any], count: int, kind: type[Any]) -> None:
-    del messages[count:]
-    messages.extend(kind() for _ in range(count - len(messages)))
+def _some(kept: list[Any], first: int, count: int, kind: type[Any]) -> list[Any]:
+    """Return `count` of the kept messages from `first` on; what is missing is made."""
+    kept.extend(kind() for _ in range(first + count - len(kept)))
+    return kept[first : first + count]

@@ -150,10 +150,13 @@ def obstacle_footprints(
 def _large_rings(mask: UInt8, config: ContourConfig) -> list[Int32]:
     """Return the outer borders [N, 2] (column, row) of the largest components, those that reach lowest first."""
     rings, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    outer = () if hierarchy is None else np.flatnonzero(hierarchy[0][:, 3] < 0).tolist()
     found = []
-    for ring, (_, _, _, parent) in zip(rings, () if hierarchy is None else hierarchy[0].tolist(), strict=True):
-        # Pick's theorem: the area of the polygon through the centres of N pixels lacks half of each, less one.
-        if parent < 0 and cv2.contourArea(ring) + len(ring) / 2 + 1 >= config.min_area_px:
+    for ring in (rings[i] for i in outer):
+        if (len(ring) + 1) ** 2 < 2 * config.min_area_px:  # too short a border for the area, in noise nearly all
+            continue
+        # Pick's theorem: the polygon through the centres of N pixels lacks half of each, less one.
+        if cv2.contourArea(ring) + len(ring) / 2 + 1 >= config.min_area_px:
             _, first, _, height = cv2.boundingRect(ring)
             found.append((first + height, np.asarray(ring[:, 0], np.int32)))
     found.sort(key=lambda f: -f[0])

@@ -177,6 +177,61 @@ def test_a_dash_behind_a_solid_line_belongs_to_another_road_and_one_before_it_do
         assert len(lanes_of(labels).lines) == lines, offset_m
 
 
+def box_junction(start_m, end_m, right_m, left_m, spacing_m, slope):
+    """Lines of paint, [2, 2] ends in metres: the outline of a box and both families of its diagonals."""
+    corners = np.array([[start_m, right_m], [start_m, left_m], [end_m, left_m], [end_m, right_m]])
+    lines = [np.stack(side) for side in zip(corners, np.roll(corners, 1, axis=0), strict=True)]
+    x = np.linspace(start_m, end_m, 400)
+    for slant in (slope, -slope):
+        for offset_m in np.arange(-40.0, 40.0, spacing_m * math.hypot(1.0, slope)):
+            y = offset_m + slant * x
+            inside = np.flatnonzero((y > right_m) & (y < left_m))
+            if len(inside) > 1:
+                lines.append(np.column_stack([x, y])[inside[[0, -1]]])
+    return lines
+
+
+def paint(labels, lines, width_m=0.15):
+    """Draw straight lines on the ground with cv2, in pieces of a quarter of a metre."""
+    from_vehicle = MOUNT.inverse()
+    for first, last in lines:
+        length = np.hypot(*(last - first))
+        along = (last - first) / length
+        across = np.array([-along[1], along[0]]) * width_m / 2
+        for at in np.arange(0.0, length, 0.25):
+            piece = [
+                first + along * (at + 0.25 * end) + side * across for end, side in ((0, 1), (1, 1), (1, -1), (0, -1))
+            ]
+            in_camera = from_vehicle.transform(np.column_stack([piece, np.zeros(4)]))
+            pixels, valid = CAMERA.project(in_camera)
+            if valid.all() and in_camera[:, 2].min() > 0.5:
+                cv2.fillConvexPoly(labels, pixels.round().astype(np.int32), LANE)
+
+
+@pytest.mark.parametrize('spacing_m', [1.0, 1.5, 2.5])
+@pytest.mark.parametrize('slope', [0.7, 1.0, 1.4])
+@pytest.mark.parametrize('place', [(2.0, 12.0, -5.0, 5.0), (6.0, 16.0, -2.0, 6.0), (12.0, 24.0, -6.0, 1.5)])
+def test_a_box_junction_has_no_line(place, slope, spacing_m):
+    labels = nothing()
+    paint(labels, box_junction(*place, spacing_m, slope))
+    assert np.count_nonzero(labels == LANE) > 500
+    assert lanes_of(labels).lines == ()
+
+
+def test_lines_that_lead_to_a_box_junction_are_found():
+    labels = street([((y, 0.0, 0.0, 0.0), SOLID) for y in (-1.75, 1.75)])
+    labels[(ground_table(CAMERA, MOUNT).x_m > 13) & (labels == LANE)] = ROAD
+    paint(labels, box_junction(14.0, 24.0, -5.0, 5.0, 1.5, 1.0))
+    lanes = lanes_of(labels)
+    assert len(lanes.lines) == 2
+    assert lanes.width_m == pytest.approx(3.5, abs=0.05)
+
+
+def test_a_camera_that_sees_no_ground_sees_no_line():
+    up = Pose.mounted(0.0, 0.0, 1.2, 0.0, -1.2, 0.0)
+    assert lanes_of(np.full((320, 480), LANE, np.uint8), mount=up).lines == ()
+
+
 def test_unsure_pixels_are_no_markings():
     labels = street([((1.8, 0.0, 0.0, 0.0), SOLID)])
     assert lanes_of(labels, confidence=90).lines == ()

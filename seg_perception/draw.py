@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,11 @@ from seg_perception.labels import LabelMap, Role
 if TYPE_CHECKING:
     from seg_perception.camera import CameraModel
     from seg_perception.grid import OccupancyGrid
-    from seg_perception.postprocess import Lanes
+    from seg_perception.postprocess import Footprint, LaneLine, Lanes
 
 UInt8 = npt.NDArray[np.uint8]
+Points = npt.NDArray[np.float64]
+Rgb = tuple[int, int, int]
 
 UNKNOWN_RGB = (128, 128, 128)
 FREE_RGB = (70, 160, 80)
@@ -30,6 +33,7 @@ TICK_RGB = (225, 225, 225)
 VEHICLE_RGB = (30, 90, 220)
 EGO_RGB = (255, 215, 25)
 LINE_RGB = (90, 220, 255)
+FOOTPRINT_RGB = (255, 60, 40)
 DRAW_STEP_M = 1.0
 NEAREST_M = 0.1
 """Nothing closer to the camera is drawn."""
@@ -84,32 +88,50 @@ def lane_lines(picture: UInt8, lanes: Lanes, camera: CameraModel, pose: Pose) ->
         camera: intrinsics of the same view at any size.
         pose: optical frame in a vehicle frame whose z = 0 is the ground.
     """
-    if not lanes.lines:
+    _draw_on_ground(picture, [(line.points_m(DRAW_STEP_M), _color(line, lanes)) for line in lanes.lines], camera, pose)
+
+
+def footprints(picture: UInt8, found: Sequence[Footprint], camera: CameraModel, pose: Pose) -> None:
+    """Draw where obstacles touch the ground into a camera image, in place; arguments as of `lane_lines`."""
+    _draw_on_ground(picture, [(f.contact_m, FOOTPRINT_RGB) for f in found], camera, pose)
+
+
+def _color(line: LaneLine, lanes: Lanes) -> Rgb:
+    return EGO_RGB if line is lanes.ego_left or line is lanes.ego_right else LINE_RGB
+
+
+def _draw_on_ground(picture: UInt8, lines: list[tuple[Points, Rgb]], camera: CameraModel, pose: Pose) -> None:
+    if not lines:
         return
-    lines = [line.points_m(DRAW_STEP_M) for line in lanes.lines]
     rotation, (x, y, z) = pose.rotation, pose.translation_m
-    in_camera = (np.concatenate(lines) - (x, y)) @ rotation[:2] - z * rotation[2]
+    in_camera = (np.concatenate([points for points, _ in lines]) - (x, y)) @ rotation[:2] - z * rotation[2]
     pixels, valid = camera.resized(picture.shape[1], picture.shape[0]).project(in_camera)
     valid &= in_camera[:, 2] > NEAREST_M
     pixels = np.clip(pixels.round(), -32000, 32000).astype(np.int32)
-    ends = np.cumsum([len(points) for points in lines])
-    for line, start, end in zip(lanes.lines, [0, *ends], ends, strict=False):
-        color = EGO_RGB if line is lanes.ego_left or line is lanes.ego_right else LINE_RGB
-        polyline = pixels[start:end][valid[start:end]]
-        cv2.polylines(picture, [polyline], False, color, max(1, picture.shape[0] // 240), cv2.LINE_AA)
+    start = 0
+    for points, color in lines:
+        part = slice(start, start + len(points))
+        thickness = max(1, picture.shape[0] // 240)
+        cv2.polylines(picture, [pixels[part][valid[part]]], False, color, thickness, cv2.LINE_AA)
+        start = part.stop
 
 
-def grid_lane_lines(picture: UInt8, grid: OccupancyGrid, lanes: Lanes, grid_from_vehicle: Pose | None = None) -> None:
-    """Draw lane lines into a picture of `grid_picture`, in place.
+def grid_things(
+    picture: UInt8,
+    grid: OccupancyGrid,
+    lanes: Lanes,
+    found: Sequence[Footprint] = (),
+    grid_from_vehicle: Pose | None = None,
+) -> None:
+    """Draw lane lines and footprints of obstacles into a picture of `grid_picture`, in place.
 
     Args:
         grid_from_vehicle: pose of the vehicle in the grid's frame; None for a grid in the vehicle frame.
     """
-    for line in lanes.lines:
-        points = line.points_m()
+    lines = [(line.points_m(), _color(line, lanes)) for line in lanes.lines]
+    for points, color in [*lines, *((f.contact_m, FOOTPRINT_RGB) for f in found)]:
         if grid_from_vehicle is not None:
             points = grid_from_vehicle.transform(np.column_stack([points, np.zeros(len(points))]))[:, :2]
-        color = EGO_RGB if line is lanes.ego_left or line is lanes.ego_right else LINE_RGB
         pixels = grid_pixels(grid, points, picture.shape[0]).round().astype(np.int32)
         cv2.polylines(picture, [pixels], False, color, 2, cv2.LINE_AA)
 

@@ -10,22 +10,26 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from seg_perception.camera import CameraModel, Pose
 from seg_perception.cli.recording_options import SixNumbers
-from seg_perception.draw import grid_picture, overlay
+from seg_perception.draw import footprints, grid_picture, grid_things, lane_lines, overlay
 from seg_perception.errors import SegPerceptionError
 from seg_perception.frames import labels_to_size
+from seg_perception.grid import Observation
 from seg_perception.labels import DEFAULT_LABELS, LabelMap, Role
 from seg_perception.metrics import binary_iou, confusion_matrix
 from seg_perception.paths import default_model
+from seg_perception.postprocess import ContourConfig, Footprint, LaneConfig, Lanes, LaneTracker, obstacle_footprints
 
 if TYPE_CHECKING:
+    from seg_perception.io.recording import RecordedFrame
     from seg_perception.ros.recorder import Recorder
 
 CAMERA = 'front'
@@ -35,6 +39,15 @@ TRUTH_EVERY = 4
 READY_S, DRAIN_S = 60.0, 1.5
 VIDEO_HEIGHT_PX = 540
 UInt8 = npt.NDArray[np.uint8]
+
+
+class Things(NamedTuple):
+    """What stands on the ground or is painted on it, at the stamp of one image."""
+
+    lanes: Lanes
+    footprints: tuple[Footprint, ...]
+    camera: CameraModel
+    mounting: Pose
 
 
 EPILOG = """\b
@@ -90,7 +103,8 @@ def command(
         click.echo('demo: rendering the truth of the labelled frames')
         summary['iou'] = _scene_iou(recorder, source, rate, labels)
     click.echo('demo: drawing and encoding')
-    files = _draw(recorder, out, labels, rate)
+    things = _things(recorder, labels, first)
+    files = _draw(recorder, out, labels, rate, things)
     (out / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
     _print(summary, [*files, out / 'summary.json'])
 
@@ -196,14 +210,30 @@ def _has_role(labels: LabelMap, roles: tuple[Role, ...]) -> npt.NDArray[np.bool_
     return np.array([c.role in roles for c in labels.classes])
 
 
-def _draw(recorder: Recorder, out: Path, labels: LabelMap, rate: float | None) -> list[Path]:
+def _things(recorder: Recorder, labels: LabelMap, first: RecordedFrame) -> dict[int, Things]:
+    """Find lane lines and footprints as the node does, but afterwards: the node has no work of it while it is timed."""
+    model, mounting = first.camera_model, first.vehicle_from_camera
+    if model is None or mounting is None:
+        return {}
+    tracker, contours, things = LaneTracker(LaneConfig(), labels), ContourConfig(), {}
+    for stamp in sorted(recorder.labelled.keys() & recorder.confidence.keys()):
+        pixels = recorder.labelled[stamp].labels
+        view = model.resized(pixels.shape[1], pixels.shape[0])
+        odom = recorder.odometry.get(stamp)
+        lanes = tracker.update([Observation(CAMERA, stamp, pixels, recorder.confidence[stamp], view, mounting, odom)])
+        found = obstacle_footprints(pixels, labels, contours, view, mounting)
+        things[stamp] = Things(lanes, found, view, mounting)
+    return things
+
+
+def _draw(recorder: Recorder, out: Path, labels: LabelMap, rate: float | None, things: dict[int, Things]) -> list[Path]:
     from seg_perception.io.video import VideoWriter
 
     stamps = [s for s in sorted(recorder.labelled) if s in recorder.jpegs]
     if not stamps:
         raise SegPerceptionError('no camera image arrived beside the labels; run `seg_perception doctor`')
-    pictures = (_compose(recorder, s, labels) for s in stamps)
-    still = _compose(recorder, stamps[len(stamps) * 2 // 3], labels)
+    pictures = (_compose(recorder, s, labels, things) for s in stamps)
+    still = _compose(recorder, stamps[len(stamps) * 2 // 3], labels, things)
     fps = rate or max(1.0, (len(stamps) - 1) / ((stamps[-1] - stamps[0]) * 1e-9 or 1.0))
     video, picture = out / 'demo.mp4', out / 'demo.png'
     with VideoWriter(video, fps, (still.shape[1], still.shape[0])) as writer:
@@ -213,18 +243,28 @@ def _draw(recorder: Recorder, out: Path, labels: LabelMap, rate: float | None) -
     return [video, picture]
 
 
-def _compose(recorder: Recorder, stamp: int, labels: LabelMap) -> UInt8:
-    """Overlay of one image beside the newest grid at its time; no grid, no second picture."""
+def _compose(recorder: Recorder, stamp: int, labels: LabelMap, things: dict[int, Things]) -> UInt8:
+    """Overlay of one image beside the newest grid at its time, both with lane lines and footprints.
+
+    No grid, no second picture.
+    """
     bgr = np.asarray(cv2.imdecode(np.frombuffer(recorder.jpegs[stamp], np.uint8), cv2.IMREAD_COLOR))
     size = (bgr.shape[1] * VIDEO_HEIGHT_PX // bgr.shape[0] // 2 * 2, VIDEO_HEIGHT_PX)
     rgb = np.asarray(cv2.cvtColor(cv2.resize(bgr, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB), np.uint8)
     left = overlay(rgb, recorder.labelled[stamp].labels, labels)
+    here = things.get(stamp)
+    if here is not None:
+        lane_lines(left, here.lanes, here.camera, here.mounting)
+        footprints(left, here.footprints, here.camera, here.mounting)
     if not recorder.grids:
         return left
     at = max((s for s in recorder.grids if s <= stamp), default=min(recorder.grids))
     grid = recorder.grids[at]
     vehicle = recorder.odometry.get(at) if grid.frame == 'odom' else None
-    return np.hstack([left, grid_picture(grid, VIDEO_HEIGHT_PX, grid_from_vehicle=vehicle)])
+    right = grid_picture(grid, VIDEO_HEIGHT_PX, grid_from_vehicle=vehicle)
+    if at in things and (vehicle is not None or grid.frame != 'odom'):
+        grid_things(right, grid, things[at].lanes, things[at].footprints, vehicle)
+    return np.hstack([left, right])
 
 
 def _print(summary: dict[str, Any], files: list[Path]) -> None:

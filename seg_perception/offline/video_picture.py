@@ -75,7 +75,7 @@ def _grid_panel(grid: OccupancyGrid | None, lanes: Lanes | None, result: CameraR
     vehicle = result.odom_from_vehicle if grid.frame == 'odom' else None
     picture = draw.grid_picture(grid, height, grid_from_vehicle=vehicle)
     if lanes:
-        draw.grid_lane_lines(picture, grid, lanes, vehicle)
+        draw.grid_things(picture, grid, lanes, (), vehicle)
     width = min(picture.shape[1], height)
     panel[:, (height - width) // 2 : (height - width) // 2 + width] = picture[:, :width]
     return panel

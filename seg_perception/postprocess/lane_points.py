@@ -29,7 +29,7 @@ EDGE_SIGMA_PX = 0.5
 CROWD_M = 1.3
 """A run with others this close on both sides is part of a zebra, letters or hatching; double lines have one side free."""
 
-ROW_STEP_M = 0.1
+ROW_STEP_M = 0.07
 """Rows closer than this on the ground say the same; fewer are looked at."""
 
 SLANT = 0.45

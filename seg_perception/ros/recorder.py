@@ -40,12 +40,14 @@ class Recorder(Node):
         super().__init__('seg_perception_recorder')
         self.jpegs: dict[int, bytes] = {}
         self.labelled: dict[int, Labelled] = {}
+        self.confidence: dict[int, npt.NDArray[np.uint8]] = {}
         self.grids: dict[int, OccupancyGrid] = {}
         self.odometry: dict[int, Pose] = {}
         self.diagnostics: dict[str, dict[str, str]] = {}
         self._label_topic = f'/{perception}/{camera}/labels'
         self.create_subscription(Image, f'/{camera}/image_raw', self._on_image, qos_profile_sensor_data)
         self.create_subscription(Image, self._label_topic, self._on_labels, KEEP_ALL)
+        self.create_subscription(Image, f'/{perception}/{camera}/confidence', self._on_confidence, KEEP_ALL)
         self.create_subscription(GridMessage, f'/{perception}/drivable_area', self._on_grid, KEEP_ALL)
         self.create_subscription(Odometry, '/odom', self._on_odometry, KEEP_ALL)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, KEEP_ALL)
@@ -72,6 +74,9 @@ class Recorder(Node):
         stamp = convert.stamp_ns(message.header.stamp)
         age_ms = (self.get_clock().now().nanoseconds - stamp) * 1e-6
         self.labelled[stamp] = Labelled(convert.image(message).pixels.copy(), age_ms)
+
+    def _on_confidence(self, message: Image) -> None:
+        self.confidence[convert.stamp_ns(message.header.stamp)] = convert.image(message).pixels.copy()
 
     def _on_grid(self, message: GridMessage) -> None:
         info, stamp = message.info, convert.stamp_ns(message.header.stamp)

@@ -103,9 +103,9 @@ def test_lane_lines_are_drawn_where_the_camera_sees_them():
 def test_lane_lines_are_drawn_into_the_grid():
     grid = Grid(np.full((20, 30), -1, np.int8), 1.0, 0.0, -10.0, 'vehicle')
     picture = draw.grid_picture(grid, height_px=300, tick_m=100.0)
-    draw.grid_lane_lines(picture, grid, lanes_at(3.0))
+    draw.grid_things(picture, grid, lanes_at(3.0))
     assert (picture[150, 69:71] == draw.EGO_RGB).all(axis=1).any()
-    draw.grid_lane_lines(picture, grid, lanes_at(3.0), Pose((0.0, -6.0, 0.0)))
+    draw.grid_things(picture, grid, lanes_at(3.0), (), Pose((0.0, -6.0, 0.0)))
     assert (picture[150, 129:131] == draw.EGO_RGB).all(axis=1).any()
 
 

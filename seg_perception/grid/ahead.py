@@ -60,8 +60,9 @@ def free_ahead_m(strip: npt.NDArray[np.int16], config: GridConfig, free: int, oc
         NaN when nothing is known there.
     """
     x = _distances_m(config)
-    clear = np.asarray((strip >= free).all(axis=0))
-    known = clear | (strip <= occupied).any(axis=0)
+    worst = strip.min(axis=0)
+    clear = np.asarray(worst >= free)
+    known = clear | (worst <= occupied)
     first = int(known.argmax())
     if not known.any() or x[first] > nearest_m + START_M:
         return math.nan

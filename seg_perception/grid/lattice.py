@@ -24,7 +24,7 @@ COLUMNS_APART = 0.75
 MAX_BEARINGS = 32_000
 """Places are 16-bit numbers."""
 MARGIN = 4  # cells
-PLACES_APART_M = 0.034
+PLACES_APART_M = 0.025
 """Cells are looked up at places this far apart or less: half of it is the error of a cell's place in what a camera sees."""
 MAX_PLACES = 8  # in a cell's length
 FINE = 5  # steps between two places in which distances are looked up

@@ -81,7 +81,7 @@ class Scorer:
         self._hidden_occupied += int((claimed & (from_visible > BORDER) & (from_free > BORDER) & truth.occupied).sum())
 
     def add_part(self, cells: Cells, truth: TruthGrid, part: npt.NDArray[np.bool_]) -> None:
-        """Compare the overlap of free and occupied cells within a part of the window alone; ranges are from its corner."""
+        """Compare the overlap of free and occupied cells within a part of the window alone, up to 30 m from the vehicle's origin."""
         none = np.int8(UNKNOWN)
         hidden = TruthGrid(np.where(part, truth.cells, none), truth.occupied, part, truth.window)
         self.add_cells(np.where(part, cells, none), hidden, (0.0, 0.0))

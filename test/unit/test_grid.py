@@ -81,7 +81,7 @@ def test_the_side_of_a_lorry_seen_aslant_fills_the_cells_it_covers_and_not_those
     x, y, _ = odom.inverse().transform(centres).T
     beside = (x > 7) & (x < 12)
     assert beside.sum() > 20
-    assert (y[beside] < side_m).mean() < 0.2
+    assert np.sort(y[beside])[:5].mean() > side_m - 0.025
 
 
 def test_lane_markings_are_drivable():

@@ -30,7 +30,7 @@ def street(lines, camera=CAMERA, mount=MOUNT, odom=None, width_m=0.15):
     labels = np.where(np.isnan(x), OTHER, ROAD).astype(np.uint8)
     for coefficients, (dash, gap) in lines:
         painted = np.abs(y - np.polynomial.polynomial.polyval(x, coefficients)) < width_m / 2
-        labels[painted & (np.mod(x, dash + gap) < dash)] = LANE
+        labels[painted & (np.mod(np.nan_to_num(x), dash + gap) < dash)] = LANE
     return labels
 
 

@@ -131,7 +131,7 @@ def zebra():
     table = ground_table(CAMERA, MOUNT)
     labels = nothing()
     across = np.abs(table.y_m) < 5
-    labels[across & (table.x_m > 12) & (table.x_m < 15) & (np.mod(table.y_m, 1.0) < 0.45)] = LANE
+    labels[across & (table.x_m > 12) & (table.x_m < 15) & (np.mod(np.nan_to_num(table.y_m), 1.0) < 0.45)] = LANE
     labels[across & (table.x_m > 10) & (table.x_m < 10.4)] = LANE
     return labels
 
@@ -162,7 +162,9 @@ def test_a_zebra_does_not_bend_the_lines_that_lead_to_it():
     labels = street([((1.8, 0.0, 0.0, 0.0), SOLID), ((-1.8, 0.0, 0.0, 0.0), SOLID)])
     table = ground_table(CAMERA, MOUNT)
     labels[(table.x_m > 20) & (labels == LANE)] = ROAD
-    labels[(np.abs(table.y_m) < 5) & (table.x_m > 21) & (table.x_m < 24) & (np.mod(table.y_m, 1.0) < 0.5)] = LANE
+    labels[
+        (np.abs(table.y_m) < 5) & (table.x_m > 21) & (table.x_m < 24) & (np.mod(np.nan_to_num(table.y_m), 1.0) < 0.5)
+    ] = LANE
     lanes = lanes_of(labels)
     assert len(lanes.lines) == 2
     assert lanes.width_m == pytest.approx(3.6, abs=0.03)

@@ -7,7 +7,7 @@ from seg_perception import draw
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.errors import ConfigError, FrameError
 from seg_perception.labels import DEFAULT_LABELS, VOID
-from seg_perception.postprocess import LaneLine, Lanes
+from seg_perception.postprocess import Footprint, LaneLine, Lanes
 
 ROAD, PAVEMENT, OTHER = 0, 2, 5
 
@@ -107,6 +107,23 @@ def test_lane_lines_are_drawn_into_the_grid():
     assert (picture[150, 69:71] == draw.EGO_RGB).all(axis=1).any()
     draw.grid_things(picture, grid, lanes_at(3.0), (), Pose((0.0, -6.0, 0.0)))
     assert (picture[150, 129:131] == draw.EGO_RGB).all(axis=1).any()
+
+
+def test_footprints_are_drawn_into_image_and_grid():
+    camera = CameraModel(200, 160, 200.0, 200.0, 99.5, 79.5)
+    found = (
+        Footprint(3, np.array([[5.0, 1.0], [5.0, -1.0]]), True),
+        Footprint(3, np.array([[-5.0, 0.0], [-5.0, 1.0]]), True),
+    )
+    picture = np.zeros((160, 200, 3), np.uint8)
+    draw.footprints(picture, found, camera, Pose.mounted(0.0, 0.0, 1.5, 0.0, 0.0, 0.0))
+    rows, columns = np.nonzero(picture.any(axis=2))
+    assert (rows.min(), rows.max()) == (pytest.approx(139.5, abs=1.5), pytest.approx(139.5, abs=1.5))
+    assert (columns.min(), columns.max()) == (pytest.approx(59.5, abs=1.5), pytest.approx(139.5, abs=1.5))
+    grid = Grid(np.full((20, 30), -1, np.int8), 1.0, 0.0, -10.0, 'vehicle')
+    above = draw.grid_picture(grid, height_px=300, tick_m=100.0)
+    draw.grid_things(above, grid, Lanes(0, (), None, None, None, None, None, None), found)
+    assert (above[249:251, 100] == draw.FOOTPRINT_RGB).all(axis=1).any()
 
 
 def test_the_distances_of_the_grid_do_not_cover_each_other():

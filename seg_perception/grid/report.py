@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -89,8 +90,7 @@ def figures(score: GridScore) -> tuple[str, ...]:
     return (
         f'{total.free_iou:.4f}',
         f'{total.occupied_iou:.4f}',
-        f'{total.range_error_median:.2%}',
-        f'{total.range_error_p95:.2%}',
+        *('-' if math.isnan(v) else f'{v:.2%}' for v in (total.range_error_median, total.range_error_p95)),
         str(score.false_free_cells),
         f'{score.false_free_worst_m:.2f}',
         str(score.hidden_free_cells),

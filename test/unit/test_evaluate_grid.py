@@ -106,6 +106,7 @@ def test_the_command_writes_measures_and_a_page(tmp_path):
     page = (tmp_path / 'grid.html').read_text()
     assert page.count('data:image/png') >= 3
     assert 'plumb_bob' in result.output
+    assert 'nan' not in result.output
 
 
 def test_bars_are_for_true_labels_only(tmp_path):

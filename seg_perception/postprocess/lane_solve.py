@@ -15,9 +15,9 @@ Float64 = npt.NDArray[np.float64]
 SCALE_M = 20.0
 """x is divided by this inside the fit, for conditioning; `UNSCALE` turns coefficients into those of y(x)."""
 UNSCALE = SCALE_M ** -np.arange(ORDER + 1.0)
-GATES_M = ((0.5, 0.015), (0.35, 0.01), (0.2, 0.006), (0.2, 0.006))
+GATES_M = ((0.5, 0.015), (0.3, 0.008), (0.2, 0.006))
 """Distance from the line at x = 0, and per metre of x, within which points count; one pair per iteration."""
-FREE_ROUNDS = 2
+FREE_ROUNDS = 1
 """Iterations in which each line finds its own shape; after them the shape that all share is known."""
 CORRELATION_M = 1.0
 """Errors of rows closer than this on the ground are taken as one error."""

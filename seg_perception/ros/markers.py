@@ -170,7 +170,7 @@ class PathMessage:
         self._poses: list[PoseStamped] = []
 
     def fill(self, line: LaneLine | None, header: Header, ground_z_m: float) -> Path:
-        """Return poses along the line, two metres apart; none when it is not seen. Valid until the next call."""
+        """Return poses along the line, at most four metres apart; none when it is not seen. Valid until the next call."""
         self._path.header = header
         points = np.zeros((0, 2)) if line is None else line.points_m()
         self._path.poses[:] = poses = _some(self._poses, 0, len(points), PoseStamped)

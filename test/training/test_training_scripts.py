@@ -12,8 +12,10 @@ from seg_perception.training.config import change_values, parse_train_config, re
 Script = Callable[..., list[str]]
 CONFIGS = Path(__file__).resolve().parents[2] / 'config' / 'training'
 STUB = """#!/bin/sh
+out=
 echo "$*" >> "$CALLS"
 while [ $# -gt 0 ]; do [ "$1" = --out ] && out=$2; shift; done
+[ -z "$out" ] && exit 0
 [ "${out##*/}" = "$STOP_AT" ] && exit 1
 mkdir -p "$out" && echo 'step\n2' > "$out/history.csv" && echo "weights of ${out##*/}" > "$out/best.pt" && touch "$out/curves.png"
 """
@@ -77,3 +79,14 @@ def test_each_short_run_is_a_valid_change_of_its_own(script: Script, tmp_path: P
     assert table[1] == 'deeplab,2'
     assert len(table) == 1 + len(lines)
     assert script('compare.sh') == []
+
+
+def test_the_crf_is_measured_with_and_without_at_two_sizes(script: Script, tmp_path: Path) -> None:
+    lines = script('crf.sh', 'CHECKPOINT')
+    assert [line.split()[2] for line in lines] == ['export', 'evaluate'] * 4
+    exports = [line.partition('--size ')[2] for line in lines[::2]]
+    assert exports == ['512 768', '512 768 --crf', '256 384', '256 384 --crf']
+    assert all('CHECKPOINT --data DATA' in line for line in lines[::2])
+    assert all('--match 0001TP' in line for line in lines[1::2])
+    assert (tmp_path / 'out' / 'crf.txt').exists()
+    assert script('crf.sh', 'CHECKPOINT') == []

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from seg_perception.ros.recorder import Recorder
 
 CAMERA = 'front'
-SCENE_RATE_HZ = 10.0
+SCENE_RATE_HZ = 8.0
 TRUTH_EVERY = 4
 """Of how many labelled frames of a synthetic drive one is compared with the truth, which has to be rendered again."""
 READY_S, DRAIN_S = 60.0, 1.5

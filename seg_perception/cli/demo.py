@@ -90,7 +90,7 @@ def command(
     recording = open_recording(source, RecordingOptions(camera=CAMERA, camera_info=camera_info, extrinsics=extrinsics))
     first = next(recording.frames())
     recording.close()
-    play = [source, '--camera', CAMERA, '--wait', '10']
+    play = [source, '--camera', CAMERA, '--wait', '10', '--subscribers', '2']  # the node and the recorder
     play += ['--fps', str(rate)] if rate else []
     play += ['--camera-info', str(camera_info)] if camera_info else []
     node = ['-p', f'cameras:=[{CAMERA}]', '-p', f'model:={model}', '-p', 'backend:=auto']

@@ -30,8 +30,9 @@ Examples:
 @click.option('--loop', is_flag=True, help='Begin again at the end.')
 @click.option('--clock', is_flag=True, help='Publish /clock and keep the recorded stamps; default: stamps of now.')
 @click.option('--wait', 'wait_s', default=0.0, help='Seconds to wait for subscribers of the images.')
+@click.option('--subscribers', default=1, show_default=True, help='Subscribers of each image topic to wait for.')
 @recording_options
-def command(source: str, rate: float, loop: bool, clock: bool, wait_s: float, **options: Any) -> None:
+def command(source: str, rate: float, loop: bool, clock: bool, wait_s: float, subscribers: int, **options: Any) -> None:
     """Publish INPUT as a live camera: images, camera_info, TF and odometry.
 
     INPUT is a rosbag2 (mcap or sqlite3), a rosbag1, a video, a folder of frames, or scene:SEED. Of a bag every image
@@ -43,7 +44,7 @@ def command(source: str, rate: float, loop: bool, clock: bool, wait_s: float, **
         raise ConfigError(
             f'rclpy cannot be imported ({error}); source your ROS 2 setup, or pip install -r requirements/ros.txt'
         ) from error
-    config = PlayConfig(rate=rate, loop=loop, clock=clock, wait_s=wait_s)
+    config = PlayConfig(rate=rate, loop=loop, clock=clock, wait_s=wait_s, subscribers=subscribers)
     chosen = read_options(**options)
     recording = open_recording(source, replace(chosen, all_topics=chosen.all_topics or not chosen.topics))
     total = None if loop else recording.frame_count

@@ -41,12 +41,16 @@ class PlayConfig:
     """Publish /clock and keep the recorded stamps; otherwise stamps are those of now."""
     wait_s: float = 0.0
     """How long to wait for subscribers of all images before the first message."""
+    subscribers: int = 1
+    """How many subscribers of each image topic to wait for."""
 
     def __post_init__(self) -> None:
         if not 0.01 <= self.rate <= 100:
             raise ConfigError(f'rate is {self.rate}; expected 0.01 to 100 times the recorded speed')
         if self.wait_s < 0:
             raise ConfigError(f'wait is {self.wait_s} s; expected 0 or more')
+        if self.subscribers < 1:
+            raise ConfigError(f'subscribers is {self.subscribers}; expected 1 or more')
 
 
 class Playable(Protocol):
@@ -129,10 +133,10 @@ class _Player:
                 self._publish(message, timeline)
 
     def _await_subscribers(self, wait_s: float) -> None:
-        """Announce the image topics, and wait until somebody listens to each."""
+        """Announce the image topics, and wait until as many listen to each as asked for."""
         publishers = [self._publisher(t.topic, t.msgtype) for t in self._recording.image_topics]
-        end = time.monotonic() + wait_s
-        while time.monotonic() < end and not all(p.get_subscription_count() for p in publishers):
+        end, least = time.monotonic() + wait_s, self._config.subscribers
+        while time.monotonic() < end and any(p.get_subscription_count() < least for p in publishers):
             if self._stop.wait(0.02):
                 return
 

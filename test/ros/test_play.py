@@ -151,6 +151,20 @@ def test_compressed_images_go_out_as_they_are_under_another_name(tmp_path, playe
     assert (bytes(found[0].data), found[0].format) == (jpeg.tobytes(), 'jpeg')
 
 
+def test_it_waits_for_as_many_subscribers_as_asked_for(bag, player, client):
+    images = listen(client, '/front/image_raw', Image, KEEP)
+    process = player(bag, '--wait', TIMEOUT_S, '--subscribers', 2)
+    topic = '/front/image_raw'
+    client.wait(lambda: client.node.count_publishers(topic), 'the player')
+    end = time.monotonic() + 1.5
+    client.wait(lambda: time.monotonic() > end, 'a while')
+    assert not images
+    second = client.node.create_subscription(Image, topic, lambda _: None, KEEP)
+    finish(client, process)
+    client.wait(lambda: len(images) == 6, 'six images')
+    client.node.destroy_subscription(second)
+
+
 def test_what_cannot_be_played_is_one_line(player, client, tmp_path):
     process = player(tmp_path / 'nothing')
     client.wait(lambda: process.poll() is not None, 'the end of play')

@@ -60,6 +60,7 @@ def test_pip_installs_the_commands_and_shared_files(sources: Path, tmp_path: Pat
         'install',
         '--quiet',
         '--no-deps',
+        '--ignore-installed',  # the environment's own installation stays
         '--no-build-isolation',
         '--prefix',
         str(target),

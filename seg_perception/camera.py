@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from seg_perception.distortion import Array, brown_conrady, equidistant
 from seg_perception.errors import CameraError
 
 PLUMB_BOB = 'plumb_bob'
@@ -26,8 +27,6 @@ COEFFICIENTS = {PLUMB_BOB: (0, 4, 5), RATIONAL: (8, 12, 14), EQUIDISTANT: (4,)}
 
 OPTICAL_FROM_BODY = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
 """Rotation from a body frame (x forward, y left, z up) to its optical frame (REP 103)."""
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +140,10 @@ class CameraModel:
         valid = np.asarray(front & (np.arctan(radius) < max_angle_rad(self)), np.bool_)
         if self.distortion_model == EQUIDISTANT:
             theta = np.arctan(radius)
-            scale = _equidistant(theta, self.distortion) / np.where(radius > 1e-9, radius, 1.0)
+            scale = equidistant(theta, self.distortion) / np.where(radius > 1e-9, radius, 1.0)
             distorted = plane * np.where(radius > 1e-9, scale, 1.0)[:, None]
         else:
-            distorted = _brown_conrady(np.where(valid[:, None], plane, 0.0), self.distortion)
+            distorted = brown_conrady(np.where(valid[:, None], plane, 0.0), self.distortion)
         return distorted * (self.fx, self.fy) + (self.cx, self.cy), valid
 
     def rays(self, pixels: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
@@ -166,21 +165,6 @@ class CameraModel:
         return directions / np.linalg.norm(directions, axis=1, keepdims=True), valid
 
 
-def _equidistant(theta: Array, d: Sequence[float]) -> Array:
-    t2 = theta * theta
-    return np.asarray(theta * (1 + t2 * (d[0] + t2 * (d[1] + t2 * (d[2] + t2 * d[3])))))
-
-
-def _brown_conrady(plane: Array, distortion: Sequence[float]) -> Array:
-    """Brown-Conrady with the rational, thin-prism and tilt terms, by OpenCV."""
-    points = np.column_stack([plane, np.ones(len(plane))])
-    d = np.asarray(distortion or (0.0,) * 4, np.float64)
-    out = np.empty_like(plane)
-    for i in range(0, len(points), 1024):  # in blocks the Jacobian, which Python always gets, stays in the cache: 2.3 x
-        out[i : i + 1024] = cv2.projectPoints(points[i : i + 1024], np.zeros(3), np.zeros(3), np.eye(3), d)[0][:, 0]
-    return out
-
-
 def _undistort_equidistant(camera: CameraModel, pixels: Array) -> Array:
     """Invert theta -> theta_d by bisection inside the monotonic range; NaN outside it."""
     offset = (pixels - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
@@ -188,11 +172,11 @@ def _undistort_equidistant(camera: CameraModel, pixels: Array) -> Array:
     low, high = np.zeros_like(theta_d), np.full_like(theta_d, max_angle_rad(camera))
     for _ in range(48):
         middle = (low + high) / 2
-        below = _equidistant(middle, camera.distortion) < theta_d
+        below = equidistant(middle, camera.distortion) < theta_d
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     scale = np.where(theta_d > 1e-9, np.tan(low) / np.where(theta_d > 1e-9, theta_d, 1.0), 1.0)
     plane = np.asarray(offset * scale[:, None], np.float64)
-    plane[theta_d > _equidistant(np.array([max_angle_rad(camera)]), camera.distortion)] = np.nan
+    plane[theta_d > equidistant(np.array([max_angle_rad(camera)]), camera.distortion)] = np.nan
     return plane
 
 
@@ -201,7 +185,7 @@ def max_angle_rad(camera: CameraModel) -> float:
     """Largest angle from the optical axis before the radial distortion stops growing (folds back)."""
     theta = np.linspace(0.0, math.radians(89.0), 4096, dtype=np.float64)
     if camera.distortion_model == EQUIDISTANT:
-        radius = _equidistant(theta, camera.distortion)
+        radius = equidistant(theta, camera.distortion)
     else:
         d = (*camera.distortion, *(0.0,) * (8 - len(camera.distortion)))
         r = np.tan(theta)

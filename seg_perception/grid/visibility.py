@@ -34,9 +34,7 @@ class PolarView:
     ranges_m: Float  # [R] from the foot point
     bearings_rad: Float  # [B] in the vehicle frame, 0 ahead, positive left
     directions: Float  # [B, 2] the same as unit vectors
-    pixels: npt.NDArray[
-        np.intp
-    ]  # [B, R] nearest pixel among image rows first_row..last_row, the number of those for none
+    pixels: npt.NDArray[np.intp]  # [B, R] nearest one in image rows first_row..last_row, or how many these have
     first_row: int  # image rows outside first_row..last_row are never read
     last_row: int
     nearest: npt.NDArray[np.intp]  # [B] index of the first range inside the image; R where there is none

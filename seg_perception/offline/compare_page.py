@@ -69,7 +69,7 @@ def _charts(found: Comparison) -> list[tuple[str, str]]:
     seconds, row = np.unique(np.array(found.over_time['seconds'], float), return_inverse=True)
 
     def column(name: str, camera: str | None = None) -> Array:
-        """Return one value per moment; None at moments without one."""
+        """Return one value per moment, of one camera or of any; NaN at moments without one."""
         values = np.array(found.over_time[name], float)
         there = np.isfinite(values) & ((cameras == camera) | (camera is None))
         out = np.full(len(seconds), np.nan)

@@ -19,6 +19,7 @@ FORBIDDEN = (
 CORE = (
     'errors',
     'labels',
+    'distortion',
     'camera',
     'frames',
     'model',

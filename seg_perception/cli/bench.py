@@ -52,7 +52,8 @@ def command(
     """Time what a frame of 1280x720 costs.
 
     engine_ms is the bare network; frame_ms goes from the serialised image message to all outputs published, every one
-    subscribed by another process; baseline_ms is cv_bridge, PyTorch eager on the same weights, NumPy argmax, cv_bridge
+    subscribed by another process; labels_ms ends where labels, masks and confidence are out, which is what the
+    hand-written loop makes; baseline_ms is cv_bridge, PyTorch eager on the same weights, NumPy argmax, cv_bridge
     (with PyTorch and the model's .pt checkpoint). Each is the median over rounds of a round's median; ratios are
     medians of the ratios within a round. things_ms is the part of frame_ms that lane lines, ego road, outlines and
     footprints cost, their messages and their place in the overlay included; noise_ms the same for the worst of some noise images.
@@ -66,7 +67,7 @@ def command(
     else:
         figures = _frame_figures(path, backend, rounds, frames, threads)
         for key, value in figures.items():
-            click.echo(f'  {key:<14}{value}')
+            click.echo(f'  {key:<16}{value}')
     if json_file:
         json_file.write_text(json.dumps(figures, indent=2) + '\n')
 
@@ -82,14 +83,22 @@ def _frame_figures(path: Path, backend: str, rounds: int, frames: int, threads: 
     rgb = Drive(7).frame(0).cameras['front'].image
     engine.input(1)[:] = 0
     with FramePath(engine, rgb, camera, pose) as frame_path:
+        labels_ms: list[float] = []
+
+        def frame_ms() -> float:
+            whole = frame_path.frame_ms()
+            labels_ms.append(frame_path.labels_ms)
+            return whole
+
         timed: dict[str, Callable[[], float]] = {
             'engine': lambda: _timed(lambda: engine.infer(1)),
-            'frame': frame_path.frame_ms,
+            'frame': frame_ms,
         }
         baseline, why_not = _baseline(path, frame_path)
         if baseline is not None:
             timed['baseline'] = baseline
         medians = _rounds(timed, rounds, frames)
+        medians['labels'] = np.median(np.reshape(labels_ms[WARM_UP:], (rounds, frames)), axis=1)
         things = _things_ms(frame_path, rounds * frames)
         noise_ms = 0.0
         for labels in _noise(engine.spec.input_height, engine.spec.input_width, len(engine.spec.labels)):
@@ -104,12 +113,15 @@ def _frame_figures(path: Path, backend: str, rounds: int, frames: int, threads: 
         'engine_ms': _median(medians['engine']),
         'frame_ms': _median(medians['frame']),
         'overhead': _median(medians['frame'] / medians['engine'], 3),
+        'labels_ms': _median(medians['labels']),
+        'labels_overhead': _median(medians['labels'] / medians['engine'], 3),
         'things_ms': _median(things[:, 0]),
         'things_share': _median(things[:, 0] / things[:, 1], 3),
         'noise_ms': noise_ms,
         'noise_share': round(noise_ms / _median(things[:, 1]), 3),
         'baseline_ms': _median(medians['baseline']) if baseline else None,
         'speedup': _median(medians['baseline'] / medians['frame'], 2) if baseline else None,
+        'labels_speedup': _median(medians['baseline'] / medians['labels'], 2) if baseline else None,
     }
     if why_not:
         figures['baseline'] = why_not

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import wraps
 from types import TracebackType
 from typing import Any, cast
@@ -16,7 +15,7 @@ import numpy.typing as npt
 import rclpy
 from nav_msgs.msg import OccupancyGrid as GridMessage
 from nav_msgs.msg import Path
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.serialization import serialize_message
@@ -31,6 +30,8 @@ from seg_perception.postprocess import LaneTracker
 from seg_perception.ros import convert
 from seg_perception.ros.markers import MarkersOutput
 from seg_perception.ros.node import PerceptionNode, start
+from seg_perception.ros.outputs import Outputs
+from seg_perception.ros.startup import init_ros
 
 CAMERA = 'bench'
 OUTPUTS = {
@@ -45,6 +46,7 @@ OUTPUTS = {
 LISTENER_S = 20.0
 THINGS = ((LaneTracker, 'update'), (MarkersOutput, 'publish'), (draw, 'lane_lines'))
 """What makes lane lines, ego road, outlines and footprints out of labels, publishes them and draws them."""
+LABELS = (Outputs, 'publish_labels')
 
 
 class _Staged:
@@ -87,9 +89,12 @@ class FramePath:
         self._message = out.message
         self.things_ms = 0.0
         """Of the last frame: what things on the ground cost (`THINGS`)."""
-        self._untimed = [(owner, name, getattr(owner, name)) for owner, name in THINGS]
+        self.labels_ms = 0.0
+        """Of the last frame: from its bytes to labels, masks, confidence and their calibration published."""
+        self._start_s = 0.0
+        self._untimed = [(owner, name, getattr(owner, name)) for owner, name in (*THINGS, LABELS)]
         for owner, name, action in self._untimed:
-            setattr(owner, name, self._timed(action))
+            setattr(owner, name, self._ended(action) if (owner, name) == LABELS else self._timed(action))
         self._listener = subprocess.Popen([sys.executable, '-m', __name__])
         try:
             self._await_listener()
@@ -106,9 +111,9 @@ class FramePath:
         """Return the time of one frame, from its bytes to all outputs published."""
         data = self.serialised()
         self.things_ms = 0.0
-        start_s = time.perf_counter()
+        self._start_s = time.perf_counter()
         self._processor.run({CAMERA: convert.received(data, messages.IMAGE)})
-        return (time.perf_counter() - start_s) * 1e3
+        return (time.perf_counter() - self._start_s) * 1e3
 
     def show(self, labels: npt.NDArray[np.uint8] | None) -> None:
         """Take labels, uint8 [h, w] of the network's size, as what the network sees from now on; None ends that."""
@@ -123,6 +128,15 @@ class FramePath:
             return result
 
         return timed
+
+    def _ended(self, action: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(action)
+        def ended(*args: Any) -> Any:
+            result = action(*args)
+            self.labels_ms = (time.perf_counter() - self._start_s) * 1e3
+            return result
+
+        return ended
 
     def _await_listener(self) -> None:
         end = time.monotonic() + LISTENER_S
@@ -152,12 +166,15 @@ class FramePath:
 
 def _listen() -> None:
     """Receive everything without decoding it: the listener shares the cores with what is measured."""
-    rclpy.init()
+    stop = init_ros(None)
     node = Node('bench_listener')
     for topic, kind in OUTPUTS.items():
         node.create_subscription(kind, f'/seg_perception/{topic}', lambda _: None, qos_profile_sensor_data, raw=True)
-    with suppress(ExternalShutdownException, KeyboardInterrupt):
-        rclpy.spin(node)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    while not stop.is_set():
+        executor.spin_once(timeout_sec=0.2)
+    rclpy.try_shutdown()
 
 
 if __name__ == '__main__':

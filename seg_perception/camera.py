@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from seg_perception.distortion import Array, brown_conrady, equidistant
+from seg_perception.distortion import Array, brown_conrady, equidistant, equidistant_inverse
 from seg_perception.errors import CameraError
 
 PLUMB_BOB = 'plumb_bob'
@@ -41,6 +41,8 @@ class CameraModel:
     cy: float
     distortion_model: str = PLUMB_BOB
     distortion: tuple[float, ...] = ()
+    hood: float = 0.0
+    """Share of the image's height, from its bottom, that shows the vehicle itself: no ground is seen there."""
 
     def __post_init__(self) -> None:
         if self.width <= 0 or self.height <= 0:
@@ -50,6 +52,8 @@ class CameraModel:
             raise CameraError(f'intrinsics or distortion hold NaN or infinity: {numbers}; recalibrate the camera')
         if self.fx <= 0 or self.fy <= 0:
             raise CameraError(f'focal lengths are {self.fx}, {self.fy} px; expected > 0: the camera is not calibrated')
+        if not 0 <= self.hood < 1:
+            raise CameraError(f'hood is {self.hood}; expected the share of the image that it covers, 0 to below 1')
         if self.distortion_model not in COEFFICIENTS:
             raise CameraError(f'distortion_model is {self.distortion_model!r}; expected one of {sorted(COEFFICIENTS)}')
         if len(self.distortion) not in COEFFICIENTS[self.distortion_model]:
@@ -114,7 +118,13 @@ class CameraModel:
             raise CameraError(
                 f'crop x={x} y={y} {width}x{height} does not fit in {self.width}x{self.height}; correct the region'
             )
-        return replace(self, width=width, height=height, cx=self.cx - x, cy=self.cy - y)
+        hood = max(0.0, 1 - (self.height * (1 - self.hood) - y) / height)
+        return replace(self, width=width, height=height, cx=self.cx - x, cy=self.cy - y, hood=hood)
+
+    @property
+    def ground_height(self) -> int:
+        """Image rows, from the top, in which ground can be seen: those above the hood."""
+        return rows_above_hood(self.height, self.hood)
 
     @property
     def matrix(self) -> Array:
@@ -153,7 +163,8 @@ class CameraModel:
         """
         pixels = np.asarray(pixels, np.float64).reshape(-1, 1, 2)
         if self.distortion_model == EQUIDISTANT:
-            plane = _undistort_equidistant(self, pixels[:, 0])
+            offset = (pixels[:, 0] - (self.cx, self.cy)) / (self.fx, self.fy)
+            plane = equidistant_inverse(offset, self.distortion, max_angle_rad(self))
         else:
             criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 60, 1e-10)
             d = np.asarray(self.distortion or (0.0,) * 4)
@@ -165,19 +176,9 @@ class CameraModel:
         return directions / np.linalg.norm(directions, axis=1, keepdims=True), valid
 
 
-def _undistort_equidistant(camera: CameraModel, pixels: Array) -> Array:
-    """Invert theta -> theta_d by bisection inside the monotonic range; NaN outside it."""
-    offset = (pixels - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
-    theta_d = np.hypot(offset[:, 0], offset[:, 1])
-    low, high = np.zeros_like(theta_d), np.full_like(theta_d, max_angle_rad(camera))
-    for _ in range(48):
-        middle = (low + high) / 2
-        below = equidistant(middle, camera.distortion) < theta_d
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    scale = np.where(theta_d > 1e-9, np.tan(low) / np.where(theta_d > 1e-9, theta_d, 1.0), 1.0)
-    plane = np.asarray(offset * scale[:, None], np.float64)
-    plane[theta_d > equidistant(np.array([max_angle_rad(camera)]), camera.distortion)] = np.nan
-    return plane
+def rows_above_hood(height: int, hood: float) -> int:
+    """Return how many of `height` image rows lie wholly above the vehicle's own hood, which covers that share of them."""
+    return math.floor(height * (1 - hood) + 1e-6)
 
 
 @lru_cache(maxsize=64)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from seg_perception.camera import CameraModel, Pose
+from seg_perception.camera import CameraModel, Pose, rows_above_hood
 from seg_perception.engine.base import Engine
 from seg_perception.errors import CameraError
 from seg_perception.frames import Image, to_network
 from seg_perception.grid import GridConfig, GridMapper, Observation, OccupancyGrid, Visible
+from seg_perception.labels import VOID
 from seg_perception.postprocess import LaneConfig, Lanes, LaneTracker, RegionConfig, above_ground, clean_labels
 
 
@@ -30,6 +31,8 @@ class Frame(NamedTuple):
     """Pose of the optical frame in the vehicle at the stamp; None when unknown."""
     odom_from_vehicle: Pose | None = None
     """Pose of the vehicle in odom at the stamp; None without odometry."""
+    hood: float = 0.0
+    """Share of the image's height, from its bottom, that shows the vehicle itself: void, and no ground is seen there."""
 
 
 class CameraResult(NamedTuple):
@@ -94,7 +97,7 @@ class Pipeline:
     def __init__(self, config: PipelineConfig, engine: Engine) -> None:
         self.config, self.engine = config, engine
         self._tracker = LaneTracker(config.lanes, engine.spec.labels)
-        self._network_models: dict[CameraModel, CameraModel] = {}
+        self._network_models: dict[tuple[CameraModel, float], CameraModel] = {}
         self._poses: dict[str, Pose] = {}
         self.mapper = GridMapper(config.grid, engine.spec.labels, engine.spec.class_precision)
 
@@ -153,6 +156,10 @@ class Pipeline:
             model = self._network_model(frame)
         except CameraError as error:
             problem = error
+        if frame.hood:
+            above = rows_above_hood(len(labels), frame.hood)
+            labels, confidence = labels.copy(), confidence.copy()
+            labels[above:], confidence[above:] = VOID, 0
         pose, classes = self._steady_pose(frame), self.engine.spec.labels
         labels = clean_labels(labels, classes, self.config.regions, model, pose).labels
         return CameraResult(
@@ -185,10 +192,11 @@ class Pipeline:
                 f'{frame.camera}: camera_info is for {camera.width}x{camera.height} but the image is '
                 f'{frame.image.width}x{frame.image.height}; publish the calibration of this image size'
             )
-        if camera not in self._network_models:
+        key = (camera, frame.hood)
+        if key not in self._network_models:
             spec = self.engine.spec
-            self._network_models[camera] = camera.resized(spec.input_width, spec.input_height)
-        return self._network_models[camera]
+            self._network_models[key] = replace(camera, hood=frame.hood).resized(spec.input_width, spec.input_height)
+        return self._network_models[key]
 
     def _usable(self, results: list[CameraResult]) -> list[Observation]:
         """Return what can be placed on the ground; note in `results` why the other cameras cannot."""

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.camera import CameraModel, Pose
-from seg_perception.cli.recording_options import SixNumbers
+from seg_perception.cli.recording_options import HOOD_HELP, SixNumbers
 from seg_perception.draw import footprints, grid_picture, grid_things, lane_lines, overlay
 from seg_perception.errors import SegPerceptionError
 from seg_perception.frames import labels_to_size
@@ -72,6 +73,7 @@ Examples:
     '--camera-info', type=click.Path(path_type=Path, exists=True), help='Calibration YAML of a video or folder.'
 )
 @click.option('--extrinsics', type=SixNumbers(), help='Camera mounting in the vehicle (m, rad).')
+@click.option('--hood', type=click.FloatRange(0, 0.9), default=0.0, help=HOOD_HELP)
 def command(
     source: str,
     out: Path,
@@ -79,6 +81,7 @@ def command(
     rate: float | None,
     camera_info: Path | None,
     extrinsics: tuple[float, float, float, float, float, float] | None,
+    hood: float,
 ) -> None:
     """Play INPUT (scene:SEED, a bag, a video or a folder of frames) into the node and write OUT."""
     from seg_perception.io.recording import RecordingOptions, open_recording
@@ -94,6 +97,7 @@ def command(
     play += ['--fps', str(rate)] if rate else []
     play += ['--camera-info', str(camera_info)] if camera_info else []
     node = ['-p', f'cameras:=[{CAMERA}]', '-p', f'model:={model}', '-p', 'backend:=auto']
+    node += ['-p', f'{CAMERA}.hood:={hood}']
     if first.vehicle_from_camera is not None:
         node += ['-p', f'{CAMERA}.extrinsics:={list(first.vehicle_from_camera.mounting())}']
     recorder = _drive(node, play)
@@ -103,7 +107,7 @@ def command(
         click.echo('demo: rendering the truth of the labelled frames')
         summary['iou'] = _scene_iou(recorder, source, rate, labels)
     click.echo('demo: drawing and encoding')
-    things = _things(recorder, labels, first)
+    things = _things(recorder, labels, first, hood)
     files = _draw(recorder, out, labels, rate, things)
     (out / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
     _print(summary, [*files, out / 'summary.json'])
@@ -210,7 +214,7 @@ def _has_role(labels: LabelMap, roles: tuple[Role, ...]) -> npt.NDArray[np.bool_
     return np.array([c.role in roles for c in labels.classes])
 
 
-def _things(recorder: Recorder, labels: LabelMap, first: RecordedFrame) -> dict[int, Things]:
+def _things(recorder: Recorder, labels: LabelMap, first: RecordedFrame, hood: float) -> dict[int, Things]:
     """Find lane lines and footprints as the node does, but afterwards: the node has no work of it while it is timed."""
     model, mounting = first.camera_model, first.vehicle_from_camera
     if model is None or mounting is None:
@@ -218,7 +222,7 @@ def _things(recorder: Recorder, labels: LabelMap, first: RecordedFrame) -> dict[
     tracker, contours, things = LaneTracker(LaneConfig(), labels), ContourConfig(), {}
     for stamp in sorted(recorder.labelled.keys() & recorder.confidence.keys()):
         pixels = recorder.labelled[stamp].labels
-        view = model.resized(pixels.shape[1], pixels.shape[0])
+        view = replace(model, hood=hood).resized(pixels.shape[1], pixels.shape[0])
         odom = recorder.odometry.get(stamp)
         lanes = tracker.update([Observation(CAMERA, stamp, pixels, recorder.confidence[stamp], view, mounting, odom)])
         found = obstacle_footprints(pixels, labels, contours, view, mounting)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from seg_perception.cli.recording_options import read_options, recording_options
+from seg_perception.cli.recording_options import HOOD_HELP, read_options, recording_options
 from seg_perception.engine import BACKENDS
 from seg_perception.errors import RecordingError
 from seg_perception.io.recording import expand_sources
@@ -37,6 +37,7 @@ Examples:
 @click.option(
     '--threads', type=click.IntRange(0), default=0, help='CPU threads of the network [default: one per core].'
 )
+@click.option('--hood', type=click.FloatRange(0, 0.9), default=0.0, help=HOOD_HELP)
 @click.option('--geometry', is_flag=True, help='Find lane lines too; write points and markers.')
 @click.option('--video/--no-video', default=True, show_default=True, help='Write the video of overlay and grid.')
 @click.option('--jobs', type=click.IntRange(1, 64), default=1, show_default=True, help='Recordings at the same time.')
@@ -50,6 +51,7 @@ def command(
     model: Path | None,
     backend: str,
     threads: int,
+    hood: float,
     geometry: bool,
     video: bool,
     jobs: int,
@@ -64,7 +66,9 @@ def command(
     While a run is written, and after Ctrl-C, its folder is called <name>.incomplete.
     """
     chosen = read_options(**options)
-    config = RunConfig(geometry=geometry, video=video, vehicle_frame=chosen.vehicle_frame, odom_frame=chosen.odom_frame)
+    config = RunConfig(
+        geometry=geometry, video=video, vehicle_frame=chosen.vehicle_frame, odom_frame=chosen.odom_frame, hood=hood
+    )
     template = Job('', '', out, chosen, model or default_model(), backend, threads, config, resume, overwrite)
     todo, kept = make_jobs(expand_sources(inputs), template)
     for job in kept:

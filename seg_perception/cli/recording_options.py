@@ -30,6 +30,8 @@ class SixNumbers(click.ParamType[Any]):
         return numbers
 
 
+HOOD_HELP = "Share of the image's height, from its bottom, that shows the vehicle itself; nothing is concluded from it."
+
 OPTIONS = (
     click.option('--topic', 'topics', multiple=True, metavar='TOPIC', help='Image topic of a bag; may be repeated.'),
     click.option('--all-topics', is_flag=True, help='Take every image topic of a bag.'),

@@ -195,7 +195,7 @@ def _project(
     optical = (ground.reshape(-1, 3) - np.asarray(pose.translation_m)) @ pose.rotation
     pixels, valid = camera.project(optical)
     u, v = (pixels[:, i].reshape(ground.shape[:2]) for i in (0, 1))
-    inside = (u > -0.5) & (u < camera.width - 0.5) & (v > -0.5) & (v < camera.height - 0.5)
+    inside = (u > -0.5) & (u < camera.width - 0.5) & (v > -0.5) & (v < camera.ground_height - 0.5)
     return u, v, valid.reshape(u.shape) & inside
 
 

@@ -137,6 +137,7 @@ def settings_of(job: Job, spec: ModelSpec) -> dict[str, Any]:
         'recording': {'source': job.source, **_identity(job.source), **options},
         'odom_frame': job.config.odom_frame,
         'geometry': job.config.geometry,
+        'hood': job.config.hood,
         'grid': asdict(job.config.pipeline.grid),
     }
 

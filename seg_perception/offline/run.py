@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seg_perception import draw
+from seg_perception.camera import rows_above_hood
 from seg_perception.errors import EngineError, RecordingError, SegPerceptionError
 from seg_perception.grid import UNKNOWN, OccupancyGrid
 from seg_perception.io.bag_writer import BagWriter
@@ -46,6 +47,8 @@ class RunConfig:
     geometry: bool = False
     """Find lane lines; write them, points and markers too."""
     video: bool = True
+    hood: float = 0.0
+    """Share of the image's height, from its bottom, that shows the vehicle itself; of every camera."""
 
 
 class RunSummary(NamedTuple):
@@ -192,7 +195,7 @@ class _Run:
     def _take(self, batch: list[Predicted]) -> None:
         """Grid, overlay, messages and figures of one batch."""
         self._stored.give(batch)
-        frames = [Frame(*_pipeline_fields(p)) for p in batch]
+        frames = [_frame(p, self._config.hood) for p in batch]
         result = self._pipeline.run(frames, want_lanes=self._config.geometry)  # lanes cost as much as the grid
         overlays = [draw.overlay(p.rgb, r.labels, self._labels) for p, r in zip(batch, result.cameras, strict=True)]
         for r, picture in zip(result.cameras, overlays, strict=True):
@@ -211,7 +214,9 @@ class _Run:
             known = float(np.mean(result.grid.cells != UNKNOWN))
         now = time.perf_counter()
         for p, r, picture in zip(batch, result.cameras, overlays, strict=True):
-            confidence, uncertain = statistics.confidence_figures(r.confidence)
+            confidence, uncertain = statistics.confidence_figures(
+                r.confidence[: rows_above_hood(len(r.labels), self._config.hood)]
+            )
             shares = statistics.class_shares(r.labels, len(self._labels))
             self.figures.append(
                 FrameFigures(
@@ -236,9 +241,9 @@ class _Run:
             self._video.write(*item)
 
 
-def _pipeline_fields(p: Predicted) -> tuple[Any, ...]:
+def _frame(p: Predicted, hood: float) -> Frame:
     f = p.frame
-    return f.camera, f.stamp_ns, f.image, f.camera_model, f.vehicle_from_camera, f.odom_from_vehicle
+    return Frame(f.camera, f.stamp_ns, f.image, f.camera_model, f.vehicle_from_camera, f.odom_from_vehicle, hood)
 
 
 def describe(run: _Run, summary: RunSummary, settings: dict[str, Any], engines: EnginePool) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Footprint(NamedTuple):
     contact_m: Float64
     """[N >= 1, 2] polyline x, y in metres, vehicle frame, from left to right in the image."""
     contact_seen: bool
-    """False when the obstacle leaves the image at the bottom: it stands nearer than the polyline."""
+    """False when the obstacle leaves the image at the bottom or behind the hood: it stands nearer than the polyline."""
 
 
 def drivable_outlines(
@@ -195,7 +195,7 @@ def _footprints(
         if len(part) < 2:
             continue
         corners = part[_lower_hull(pixels[part])]
-        contact_seen = bool(pixels[corners, 1].max() < camera.height - 1)
+        contact_seen = bool(pixels[corners, 1].max() < camera.ground_height - 1)
         contact_m = places[corners].view(np.float64).reshape(-1, 2)
         yield Footprint(int(class_ids[component[first]]), contact_m, contact_seen)
 

@@ -57,12 +57,17 @@ def ground_places(directions: npt.NDArray[np.floating], pose: Pose) -> Complex12
 
 @lru_cache(maxsize=8)
 def ground_table(camera: CameraModel, pose: Pose) -> GroundTable:
-    """Return distance and ground area of every pixel; kept for the last eight pairs of camera and pose."""
+    """Return distance and ground area of every pixel; kept for the last eight pairs of camera and pose.
+
+    The vehicle's own hood hides the ground.
+    """
     shape = (camera.height, camera.width)
     xy = _intersect(plane_directions(camera).reshape(-1, 2), pose).reshape(*shape, 2)
     distance = np.hypot(xy[..., 0] - pose.translation_m[0], xy[..., 1] - pose.translation_m[1])
     down, right = np.gradient(xy, axis=0), np.gradient(xy, axis=1)
     area = np.nan_to_num(np.abs(down[..., 0] * right[..., 1] - down[..., 1] * right[..., 0]))
+    area[camera.ground_height :] = 0
+    xy[camera.ground_height :] = distance[camera.ground_height :] = np.nan
     x, y, distance, area = (v.astype(np.float32) for v in (xy[..., 0], xy[..., 1], distance, area))
     return GroundTable(x, y, distance, area)
 

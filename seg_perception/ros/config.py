@@ -58,7 +58,15 @@ class CameraConfig:
         'positive pitch looking down. Empty: the pose comes from TF.',
     )
 
+    hood: float = option(
+        0.0,
+        "Share of the image's height, from its bottom, that shows the vehicle itself: void in all outputs, no evidence.",
+        low=0.0,
+        high=0.9,
+    )
+
     def __post_init__(self) -> None:
+        check_options(self)
         if len(self.extrinsics) not in (0, 6) or not all(math.isfinite(v) for v in self.extrinsics):
             raise ConfigError(
                 f'extrinsics is {list(self.extrinsics)}; expected 6 finite numbers x, y, z (m), roll, pitch, yaw (rad), '

@@ -128,7 +128,8 @@ class Processor:
             problems.report('bad_image', f'image left out: {error}')
             return None
         problems.clear('bad_image')
-        frame = Frame(camera.name, convert.stamp_ns(message.header.stamp), picture, camera.model)
+        stamp_ns, hood = convert.stamp_ns(message.header.stamp), camera.config.hood
+        frame = Frame(camera.name, stamp_ns, picture, camera.model, hood=hood)
         return self._located(camera, message, frame) if geometry else frame
 
     def _follow_clock(self, camera: CameraInput, message: Any) -> None:

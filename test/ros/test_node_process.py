@@ -74,6 +74,7 @@ def test_signals_end_it_with_exit_code_0(start, number):
         ({'grid.x_min_m': '50.0'}, 'expected min < max'),
         ({'backend': 'cuda'}, "backend is 'cuda'; expected one of auto, tensorrt, onnxruntime"),
         ({'front.extrinsics': '[1.0, 2.0]'}, 'front.extrinsics is [1.0, 2.0]; expected 6 finite numbers'),
+        ({'front.hood': '1.5'}, 'front.hood out of range Min: 0.0, Max: 0.9'),
         ({'grid.resolution': '0.1'}, 'parameter grid.resolution does not exist; did you mean grid.resolution_m?'),
         ({'overlay_alpha': 'half'}, "'overlay_alpha' to 'half' of type 'STRING', expecting type 'DOUBLE'"),
     ],

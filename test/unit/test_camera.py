@@ -1,6 +1,7 @@
 """Camera geometry against OpenCV's own projections and against hand-computed values."""
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -79,6 +80,14 @@ def test_resizing_keeps_where_things_are():
     np.testing.assert_allclose(half, (full + 0.5) / 2 - 0.5)
 
 
+def test_the_hood_keeps_its_place_when_the_picture_is_resized_or_cropped():
+    hooded = replace(PLUMB, hood=0.25)
+    assert hooded.ground_height == 270
+    assert hooded.resized(320, 180).ground_height == 135
+    assert hooded.cropped(0, 100, 640, 200).ground_height == 170
+    assert hooded.cropped(0, 0, 640, 200).ground_height == 200
+
+
 @pytest.mark.parametrize(
     'change',
     [
@@ -88,6 +97,8 @@ def test_resizing_keeps_where_things_are():
         {'distortion': (0.1, 0.2)},
         {'distortion': (math.inf, 0.0, 0.0, 0.0)},
         {'distortion_model': 'kannala'},
+        {'hood': 1.0},
+        {'hood': math.nan},
     ],
 )
 def test_an_unusable_calibration_is_refused(change):

@@ -8,8 +8,8 @@ import pytest
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.engine.fake import FakeEngine
 from seg_perception.frames import from_array
-from seg_perception.grid import GridConfig
-from seg_perception.labels import DEFAULT_LABELS
+from seg_perception.grid import FREE, OCCUPIED, UNKNOWN, GridConfig
+from seg_perception.labels import DEFAULT_LABELS, VOID
 from seg_perception.pipeline import Frame, Pipeline, PipelineConfig
 from seg_perception.postprocess import RegionConfig, ground
 
@@ -61,6 +61,34 @@ def test_the_grid_is_free_ahead_occupied_at_the_vehicle_and_unknown_behind_it(pi
     assert cell(contact_m + 3.0, -right * (contact_m + 3.0) / contact_m) == -1
     assert cell(10.0, 1.0) == 0
     assert cell(1.0, 0.0) == -1
+
+
+def test_where_the_hood_hides_the_road_nothing_is_concluded(pipeline: Pipeline) -> None:
+    """Of 128 rows 0.25 are hood: the ground begins at row 96, and what is drawn below it as road is not."""
+    plain = pipeline.run([frame()])
+    result = Pipeline(pipeline.config, FakeEngine()).run([frame(hood=0.25)], want_ground=True)
+    camera = result.cameras[0]
+    assert (camera.labels[48:] == VOID).all()
+    assert (camera.confidence[48:] == 0).all()
+    assert (camera.labels[:48] == plain.cameras[0].labels[:48]).all()
+    edge_m = 1.5 / math.tan(math.radians(5) + math.atan((95.5 - 63.5) / 160))
+    assert plain.grid is not None
+    assert result.grid is not None
+    before = slice(0, int(edge_m / 0.1))
+    assert (plain.grid.cells[100, before] == FREE).any()
+    assert (result.grid.cells[:, before] == UNKNOWN).all()
+    beyond = slice(int(edge_m / 0.1) + 3, 100)
+    assert (result.grid.cells[100, beyond] == FREE).all()
+    assert result.grid.free_ahead_m == plain.grid.free_ahead_m
+
+
+def test_an_obstacle_that_goes_on_behind_the_hood_blocks_its_bearing(pipeline: Pipeline) -> None:
+    image = picture()
+    image[60:, 80:110] = VEHICLE
+    grid = pipeline.run([frame(image=from_array(image, 'rgb8'), hood=0.25)]).grid
+    assert grid is not None
+    assert not (grid.cells[100] == FREE).any()
+    assert (grid.cells[100] == OCCUPIED).any()
 
 
 def test_cameras_of_one_batch_keep_their_order_and_stamps(pipeline: Pipeline) -> None:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -118,6 +119,17 @@ def test_an_obstacle_cut_by_the_lower_edge_says_so():
     (footprint,) = obstacle_footprints(labels, DEFAULT_LABELS, ContourConfig(), CAMERA, MOUNT)
     assert footprint.class_id == PERSON
     assert not footprint.contact_seen
+
+
+def test_an_obstacle_cut_by_the_hood_says_so_and_is_seen_above_it():
+    labels = scene()
+    labels[100:250, 200:300] = PERSON
+    hooded = replace(CAMERA, hood=1 - 250 / CAMERA.height)
+    (footprint,) = obstacle_footprints(labels, DEFAULT_LABELS, ContourConfig(), hooded, MOUNT)
+    assert not footprint.contact_seen
+    (whole,) = obstacle_footprints(labels, DEFAULT_LABELS, ContourConfig(), CAMERA, MOUNT)
+    assert whole.contact_seen
+    assert footprint.contact_m == pytest.approx(whole.contact_m)
 
 
 def test_obstacles_above_the_horizon_and_specks_have_no_footprint():

@@ -63,6 +63,8 @@ class PerceptionNode(LifecycleNode):
         self.create_service(SetBool, '~/set_enabled', self._on_set_enabled)
         self.create_service(Trigger, '~/reset_grid', self._on_reset_grid)
         self.add_on_set_parameters_callback(self._on_parameters)
+        self._change_state = self._service_change_state.callback
+        self._service_change_state.callback = self._on_change_state
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the engine and create subscriptions and publishers."""
@@ -157,6 +159,18 @@ class PerceptionNode(LifecycleNode):
             camera.enabled = self._active and self._diagnostics.enabled
             if not camera.enabled:
                 camera.take()
+
+    def _on_change_state(self, request: Any, response: Any) -> Any:
+        """Refuse a transition that this state does not have; rclpy would raise, which ends the node."""
+        wanted, possible = request.transition, self._state_machine.available_transitions
+        if any(wanted.label == label if wanted.label else wanted.id == number for number, label, *_ in possible):
+            return self._change_state(request, response)
+        here, names = self._state_machine.current_state[1], ', '.join(label for _, label, *_ in possible)
+        self.get_logger().warning(
+            f'transition {wanted.label or wanted.id} is refused: the node is {here}, which allows {names or "none"}'
+        )
+        response.success = False
+        return response
 
     def _on_set_enabled(self, request: Any, response: Any) -> Any:
         self._diagnostics.enabled = request.data

@@ -121,6 +121,20 @@ def test_lifecycle_without_autostart(start, client):
     assert node.stop() == 0
 
 
+def test_a_transition_that_the_state_does_not_have_is_refused(start, client):
+    """A lifecycle manager configures whatever it finds, also a node that has started itself."""
+    node = start(params={})
+    assert not change(client, CONFIGURE)
+    assert not change(client, CLEANUP)
+    assert state(client) == 'active'
+    client.results('front', ROAD, {'front/labels': Image})
+    assert change(client, DEACTIVATE)
+    assert not change(client, DEACTIVATE)
+    assert state(client) == 'inactive'
+    assert 'transition 4 is refused: the node is inactive, which allows cleanup, activate, shutdown' in node.text()
+    assert node.stop() == 0
+
+
 def test_services_and_live_parameters(start, client):
     start(params={'front.extrinsics': '[0.0, 0.0, 1.5, 0.0, 0.1, 0.0]', 'diagnostics_period_s': '0.1'})
     grids = client.listen('/seg_perception/drivable_area', OccupancyGrid, LATCHED)

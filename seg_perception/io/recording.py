@@ -7,6 +7,8 @@ recording as a live camera would publish it.
 from __future__ import annotations
 
 import glob
+import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,9 @@ FIRST_STAMP_NS = 1_000_000_000
 """Stamp of the first frame of a recording without a clock; zero would mean "latest" to TF."""
 
 DEFAULT_CAMERA = 'front'
+CAMERA_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
+"""A camera's name is part of topics and parameters."""
+
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.tif', '.tiff', '.webp')
 BAG_SUFFIXES = ('.mcap', '.db3', '.bag')
 COMPRESSED_BAG_SUFFIXES = ('.zstd', '.zst', '.gz', '.lz4', '.bz2', '.xz')
@@ -84,8 +89,24 @@ class RecordingOptions:
     def __post_init__(self) -> None:
         if self.rate_hz is not None and not 0 < self.rate_hz <= 1000:
             raise ConfigError(f'rate is {self.rate_hz} Hz; expected more than 0 and at most 1000')
-        if self.extrinsics is not None and len(self.extrinsics) != 6:
-            raise ConfigError(f'extrinsics are {self.extrinsics}; expected x, y, z (m), roll, pitch, yaw (rad)')
+        if self.extrinsics is not None and (len(self.extrinsics) != 6 or not all(map(math.isfinite, self.extrinsics))):
+            raise ConfigError(
+                f'extrinsics are {self.extrinsics}; expected 6 finite numbers x, y, z (m), roll, pitch, yaw (rad)'
+            )
+        if self.camera is not None and not CAMERA_NAME.fullmatch(self.camera):
+            raise ConfigError(f'camera is {self.camera!r}; expected letters, digits and _, a letter first')
+
+    def check_for(self, source: str, *, bag: bool) -> None:
+        """Refuse what says nothing about such a recording: it would be left out unseen.
+
+        Raises:
+            ConfigError: topics for something other than a bag, or a rate for a bag.
+        """
+        if bag and self.rate_hz is not None:
+            raise ConfigError(f'{source}: a bag has stamps of its own; leave the rate ({self.rate_hz:g} Hz) out')
+        named = [*self.topics, *filter(None, [self.odom_topic])]
+        if named and not bag:
+            raise ConfigError(f'{source}: is no bag and has no topics; leave {", ".join(named)} out')
 
     @property
     def camera_name(self) -> str:
@@ -136,15 +157,18 @@ def open_recording(source: str, options: RecordingOptions | None = None) -> Reco
     Raises:
         RecordingError: it does not exist, holds no image, or several image topics and none was named.
         CameraError: a calibration file is unusable.
+        ConfigError: an option that says nothing about such a recording.
     """
     options = options or RecordingOptions()
     if source.startswith(SCENE_PREFIX):
+        options.check_for(source, bag=False)
         from seg_perception.io.scene_drive import SceneRecording
 
         return SceneRecording(source, options)
     path = Path(source)
     if not path.exists():
         raise RecordingError(f'{source}: no such file or folder; give a bag, a video, a folder of frames or scene:SEED')
+    options.check_for(source, bag=is_bag(path))
     if is_bag(path):
         from seg_perception.io.bag import BagRecording
 

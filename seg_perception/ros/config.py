@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from seg_perception.engine import BACKENDS
 from seg_perception.errors import ConfigError
 from seg_perception.grid import GridConfig
+from seg_perception.io.recording import CAMERA_NAME
 from seg_perception.postprocess import ContourConfig, LaneConfig, RegionConfig
 
 ODOMETRY = ('topic', 'tf', 'none')
 SIZES = ('network', 'camera')
-CAMERA_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
 
 
 def option(

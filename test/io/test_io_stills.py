@@ -120,6 +120,13 @@ def test_foreign_and_missing_files_are_refused(tmp_path):
         open_recording(str(tmp_path / 'nothing'))
 
 
+@pytest.mark.parametrize('options', [{'topics': ('/front/image_raw',)}, {'odom_topic': '/odom'}])
+def test_topics_are_refused_where_there_are_none(folder, video, options):
+    for source in (folder, video, 'scene:7'):
+        with pytest.raises(ConfigError, match='has no topics; leave /'):
+            open_recording(str(source), RecordingOptions(**options))
+
+
 def test_an_unwritable_video_is_an_error(tmp_path):
     with pytest.raises(RecordingError, match='cannot write the video'):
         VideoWriter(tmp_path / 'nowhere' / 'x.mp4', 10.0, (96, 64))
@@ -165,7 +172,18 @@ def test_patterns_are_expanded_in_order_and_once(tmp_path):
         expand_sources([str(tmp_path / '*.mcap')])
 
 
-@pytest.mark.parametrize(('option', 'value'), [('rate_hz', 0.0), ('rate_hz', -1.0), ('extrinsics', (1.0, 2.0))])
+@pytest.mark.parametrize(
+    ('option', 'value'),
+    [
+        ('rate_hz', 0.0),
+        ('rate_hz', -1.0),
+        ('extrinsics', (1.0, 2.0)),
+        ('extrinsics', (1.0, 0.0, 1.4, float('nan'), 0.0, 0.0)),
+        ('camera', 'front cam'),
+        ('camera', ''),
+        ('camera', '2nd'),
+    ],
+)
 def test_options_out_of_range_are_refused(option, value):
     with pytest.raises(ConfigError, match='expected'):
         RecordingOptions(**{option: value})

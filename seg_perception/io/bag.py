@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -46,7 +47,7 @@ class BagRecording:
         reader = FrameReader(self._cameras, self._options, self._odom_topic, self._given)
         for early in self._early():
             reader.take(early)
-        for message in self._bag.messages(self._topics()):
+        for message in self._stamped(self._topics()):
             yield from reader.take(message)
         yield from reader.flush()
         self.problems += reader.report(self.source)
@@ -61,7 +62,7 @@ class BagRecording:
         infos = {c.info_topic: c for c in self._cameras if c.info_topic}
         mounted = mounting(self._options) or (self._given.vehicle_from_camera if self._given else None)
         posed: set[str] = set()
-        for message in self._bag.messages(self._topics()):
+        for message in self._stamped(self._topics()):
             if message.topic in images:
                 camera = images[message.topic]
                 frame_id = messages.frame_id_of(message)
@@ -95,6 +96,17 @@ class BagRecording:
     def close(self) -> None:
         """Close the bag."""
         self._bag.close()
+
+    def _stamped(self, names: set[str]) -> Iterator[TimedMessage]:
+        """Yield messages; an image or camera_info of stamp 0, which means "not set", has the time of its recording."""
+        cameras = {c.topic for c in self._cameras} | {c.info_topic for c in self._cameras}
+        found: Counter[str] = Counter()
+        for message in self._bag.messages(names):
+            if message.topic in cameras and messages.header_stamp(message.data) == 0:
+                found[message.topic] += 1
+                message = message._replace(data=messages.with_header_stamp(message.data, message.stamp_ns))
+            yield message
+        self.problems += [f'{self.source}: {n} x {t}: stamp 0; took the time of recording' for t, n in found.items()]
 
     def _early(self) -> Iterator[TimedMessage]:
         """Yield what holds for the whole recording, though it may have been recorded after the first image."""

@@ -9,7 +9,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from seg_perception.errors import RecordingError
+from seg_perception.errors import ConfigError, RecordingError
 from seg_perception.frames import from_array, to_rgb
 from seg_perception.io import messages
 from seg_perception.io.bag_writer import BagWriter
@@ -132,6 +132,24 @@ def test_frames_recorded_out_of_order_come_in_stamp_order(tmp_path, made):
     assert [f.stamp_ns for f in frames] == [made.stamp(i) for i in range(4)]
 
 
+def test_images_without_stamps_have_the_time_of_their_recording(tmp_path, made):
+    with BagWriter(tmp_path / 'bag') as bag:
+        for m in made.messages(3):
+            unset = m.topic.startswith('/front/')
+            bag.write(m._replace(data=messages.with_header_stamp(m.data, 0)) if unset else m)
+            if m.msgtype == messages.IMAGE:
+                recorded = m.stamp_ns
+    recording, frames = read(tmp_path / 'bag')
+    assert len({f.stamp_ns for f in frames}) == 3
+    assert frames[-1].stamp_ns == recorded
+    assert all(f.camera_model == made.camera for f in frames)
+    assert any('3 x /front/image_raw: stamp 0' in p for p in recording.problems)
+    recording = open_recording(str(tmp_path / 'bag'))
+    played = [messages.header_stamp(m.data) for m in recording.messages() if m.msgtype == messages.IMAGE]
+    recording.close()
+    assert played == [f.stamp_ns for f in frames]
+
+
 def test_a_calibration_that_changes_belongs_to_the_frames_after_it(tmp_path, made):
     half = made.camera.resized(48, 32)
     with BagWriter(tmp_path / 'bag') as bag:
@@ -142,6 +160,11 @@ def test_a_calibration_that_changes_belongs_to_the_frames_after_it(tmp_path, mad
             bag.write(messages.image('/front/image_raw', made.stamp(i), made.frame_id, from_array(pixels, 'rgb8')))
     _, frames = read(tmp_path / 'bag')
     assert [(f.image.width, f.camera_model.width) for f in frames] == [(96, 96), (96, 96), (48, 48), (48, 48)]
+
+
+def test_a_rate_for_a_bag_is_refused(write_bag):
+    with pytest.raises(ConfigError, match='stamps of its own'):
+        open_recording(str(write_bag(1)), RecordingOptions(rate_hz=5.0))
 
 
 def test_no_image_topic_says_what_is_there(tmp_path, made):

@@ -144,16 +144,24 @@ def read_class_table(path: Path) -> list[dict[str, str]]:
     """Read a `classes.csv` (columns id, name, role; further columns are kept).
 
     Raises:
-        ModelError: the file is missing, or lacks one of the columns.
+        ModelError: the file is missing or no text, lacks one of the columns, an id that is no number, or an
+            id or a name twice.
     """
     try:
-        with path.open(newline='', encoding='utf-8') as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise ModelError(
-            f'{path}: cannot read the class table ({error.strerror}); give a CSV with id, name, role'
-        ) from error
+        with path.open(newline='', encoding='utf-8-sig') as file:  # spreadsheets begin it with a byte order mark
+            rows = list(csv.DictReader(file, skipinitialspace=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, 'strerror', None) or error
+        raise ModelError(f'{path}: cannot read the class table ({reason}); give a CSV with id, name, role') from error
     missing = {'id', 'name', 'role'} - set(rows[0] if rows else ())
     if missing:
         raise ModelError(f'{path}: the class table lacks {sorted(missing)}; expected columns id, name, role')
+    odd = [row['name'] for row in rows if not str(row['id']).strip().isdecimal()]
+    if odd:
+        raise ModelError(f'{path}: class {", ".join(map(repr, odd))} has no number as its id; expected 0..255')
+    for column in ('id', 'name'):
+        values = [str(row[column]) for row in rows]
+        twice = sorted({v for v in values if values.count(v) > 1})
+        if twice:
+            raise ModelError(f'{path}: {column} {", ".join(twice)} is there more than once; give each class its own')
     return rows

@@ -53,3 +53,25 @@ def test_class_table_needs_roles(tmp_path: Path) -> None:
     assert read_class_table(table) == [{'id': '0', 'name': 'road', 'role': 'road'}]
     with pytest.raises(ModelError, match=r'none\.csv'):
         read_class_table(tmp_path / 'none.csv')
+
+
+def test_a_class_table_as_spreadsheets_write_it(tmp_path: Path) -> None:
+    table = tmp_path / 'classes.csv'
+    table.write_bytes('\ufeffid, name, role\r\n0, road, road\r\n'.encode())
+    assert read_class_table(table) == [{'id': '0', 'name': 'road', 'role': 'road'}]
+
+
+@pytest.mark.parametrize(
+    ('content', 'said'),
+    [
+        (b'id,name,role\n0,road,road\n0,car,obstacle\n', 'id 0 is there more than once'),
+        (b'id,name,role\n0,road,road\n1,road,obstacle\n', 'name road is there more than once'),
+        (b'id,name,role\nx,road,road\n', "class 'road' has no number as its id"),
+        (b'\x89PNG\xff\xfe', 'cannot read the class table'),
+    ],
+)
+def test_a_class_table_that_means_two_things_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    table = tmp_path / 'classes.csv'
+    table.write_bytes(content)
+    with pytest.raises(ModelError, match=said):
+        read_class_table(table)

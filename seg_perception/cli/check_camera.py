@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.camera import CameraModel, Pose
+from seg_perception.cli.output_file import OutputFile
 from seg_perception.cli.recording_options import read_options, recording_options
 from seg_perception.errors import CameraError, ConfigError, RecordingError
 from seg_perception.frames import to_rgb
@@ -55,7 +56,7 @@ Examples:
     '--out',
     default='check_camera.png',
     show_default=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputFile(),
     help='Picture with a metre grid.',
 )
 def command(recording: str, lane_width: float | None, limit: int, tolerance: float, out: Path, **options: Any) -> int:
@@ -65,6 +66,8 @@ def command(recording: str, lane_width: float | None, limit: int, tolerance: flo
     to some 0.2 degrees on a straight road), and with --lane-width the height and, roughly, the roll. The picture shows
     a grid of 1 m by 5 m on the ground as configured: lane lines must run along it, and a lane must be as wide as it is.
     """
+    if not cv2.haveImageWriter(str(out)):
+        raise ConfigError(f'{out}: no format for a picture; give a name that ends in .png or .jpg')
     frames = _read(recording, limit, options)
     first = frames[0]
     camera, pose = first.camera_model, first.vehicle_from_camera
@@ -72,6 +75,12 @@ def command(recording: str, lane_width: float | None, limit: int, tolerance: flo
         raise CameraError(f'{recording}: no calibration found; give --camera-info FILE')
     if pose is None:
         raise CameraError(f'{recording}: no camera pose found; give --extrinsics x,y,z,roll,pitch,yaw')
+    wrong = next((f.image for f in frames if (f.image.width, f.image.height) != (camera.width, camera.height)), None)
+    if wrong is not None:
+        raise CameraError(
+            f'{recording}: the calibration is for {camera.width}x{camera.height} and an image is '
+            f'{wrong.width}x{wrong.height}; give --camera-info FILE of this image size'
+        )
     segments = [road_segments(cv2.cvtColor(to_rgb(f.image), cv2.COLOR_RGB2GRAY), camera) for f in frames]
     estimate = estimate_mounting(segments, pose, lane_width)
     if estimate is None:
@@ -84,7 +93,7 @@ def command(recording: str, lane_width: float | None, limit: int, tolerance: flo
     middle = frames[len(frames) // 2]
     picture = draw_check(to_rgb(middle.image), camera, pose, estimate.angles)
     if not cv2.imwrite(str(out), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-        raise ConfigError(f'{out}: cannot write the picture; give a .png or .jpg in a folder that exists')
+        raise ConfigError(f'{out}: cannot write the picture; free space or give another --out')
     click.echo(f'wrote {out}')
     return 3 if off > tolerance else 0
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from seg_perception.camera import Pose
 from seg_perception.cli.check_camera import command, horizon_row
-from seg_perception.errors import CameraError, RecordingError
+from seg_perception.errors import CameraError, ConfigError, RecordingError
 from seg_perception.mounting import estimate_mounting, mounted_angles, road_segments
 from seg_perception.scene import Drive, default_camera
 
@@ -107,6 +107,25 @@ def test_without_calibration_or_pose_it_says_what_to_give(recording, tmp_path):
     result = CliRunner().invoke(command, [str(recording), '--camera-info', info])
     assert isinstance(result.exception, CameraError)
     assert '--extrinsics' in str(result.exception)
+
+
+def test_a_calibration_of_another_image_size_is_refused(recording, tmp_path):
+    (tmp_path / 'half.yaml').write_text(CALIBRATION.replace('width: 960', 'width: 480'))
+    arguments = [str(recording), '--camera-info', str(tmp_path / 'half.yaml'), '--extrinsics', '0,0,1.4,0,0,0']
+    result = CliRunner().invoke(command, arguments)
+    assert isinstance(result.exception, CameraError)
+    assert 'the calibration is for 480x540 and an image is 960x540' in str(result.exception)
+
+
+def test_a_picture_goes_into_a_new_folder_and_needs_a_format(recording, tmp_path):
+    arguments = [str(recording), '--camera-info', str(recording.parent / 'camera_info.yaml')]
+    arguments += ['--extrinsics', f'1.6,0,1.4,0.0175,{math.radians(2)},0.0087', '--out']
+    result = CliRunner().invoke(command, [*arguments, str(tmp_path / 'new' / 'x.png')], standalone_mode=False)
+    assert result.exception is None, result.output
+    assert (tmp_path / 'new' / 'x.png').is_file()
+    result = CliRunner().invoke(command, [*arguments, str(tmp_path / 'x.txt')])
+    assert isinstance(result.exception, ConfigError)
+    assert 'ends in .png or .jpg' in str(result.exception)
 
 
 def test_pictures_without_a_road_are_refused(tmp_path):

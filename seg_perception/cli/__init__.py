@@ -106,6 +106,11 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe such as `| head` has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if debug or error.filename is None:  # without a path it is not the user's
+            raise
+        click.echo(f'seg_perception: error: {error.filename}: {error.strerror}; give another path', err=True)
+        sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from seg_perception.cli.output_file import OutputFile
 from seg_perception.offline.compare import Comparison, compare_runs
 from seg_perception.offline.compare_page import number, tiles, write_comparison
 from seg_perception.offline.run_folder import read_run
@@ -36,8 +37,8 @@ gate.yaml, all of it optional:
 @click.argument('run_a', type=click.Path(path_type=Path))
 @click.argument('run_b', type=click.Path(path_type=Path))
 @click.option('--thresholds', type=click.Path(path_type=Path), help='YAML of what may differ; exit code 3 beyond it.')
-@click.option('--json', 'json_file', type=click.Path(path_type=Path), help='Write all figures there.')
-@click.option('--html', 'html_file', type=click.Path(path_type=Path), help='Write a page with charts there.')
+@click.option('--json', 'json_file', type=OutputFile(), help='Write all figures there.')
+@click.option('--html', 'html_file', type=OutputFile(), help='Write a page with charts there.')
 def command(run_a: Path, run_b: Path, thresholds: Path | None, json_file: Path | None, html_file: Path | None) -> int:
     """Compare two folders that `process` wrote of the same recording: RUN_A is the reference, RUN_B the new one."""
     limits = read_thresholds(thresholds) if thresholds else Thresholds()

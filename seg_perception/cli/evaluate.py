@@ -9,6 +9,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from seg_perception.cli.output_file import OutputFile
 from seg_perception.engine import BACKENDS, open_engine
 
 EPILOG = """\b
@@ -30,7 +31,7 @@ Example:
 @click.option(
     '--foreign', is_flag=True, help='Also stand rendered objects on the road: does the confidence fall there?'
 )
-@click.option('--json', 'json_file', type=click.Path(path_type=Path), help='Write all figures to FILE.')
+@click.option('--json', 'json_file', type=OutputFile(), help='Write all figures to FILE.')
 @click.option('--report', type=click.Path(path_type=Path), help='Write an HTML page into this folder.')
 def command(
     model: Path,

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.camera import PLUMB_BOB, Pose
+from seg_perception.cli.output_file import OutputFile
 from seg_perception.engine import open_engine
 from seg_perception.errors import ConfigError
 from seg_perception.frames import from_array, to_network
@@ -147,8 +148,8 @@ Examples:
     help='Also tell the grid a wrong pitch and height.',
 )
 @click.option('--check', is_flag=True, help='Exit with 3 when a bar is missed (true labels only).')
-@click.option('--json', 'json_path', type=click.Path(dir_okay=False, path_type=Path), help='Write the measures here.')
-@click.option('--report', type=click.Path(dir_okay=False, path_type=Path), help='Write a page with pictures here.')
+@click.option('--json', 'json_path', type=OutputFile(), help='Write the measures here.')
+@click.option('--report', type=OutputFile(), help='Write a page with pictures here.')
 def command(
     seeds: int,
     model: Path | None,

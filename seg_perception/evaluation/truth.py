@@ -88,13 +88,17 @@ def find_labelled(images: Path, labels: Path, match: str = '') -> list[LabelledI
         match: regular expression searched in the stem; '' takes all.
 
     Raises:
-        DataError: no such folder, no image that matches, or an image without label.
+        DataError: no such folder, no regular expression, no image that matches, or an image without label.
     """
     for folder in (images, labels):
         if not folder.is_dir():
             raise DataError(f'{folder}: no such folder; give the folders of the images and of their labels')
+    try:
+        pattern = re.compile(match)
+    except re.error as error:
+        raise DataError(f'--match {match!r} is no regular expression ({error}); write for example 0001TP') from error
     files = sorted(p for p in images.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    chosen = [p for p in files if re.search(match, p.stem)]
+    chosen = [p for p in files if pattern.search(p.stem)]
     if not chosen:
         raise DataError(f'{images}: {len(files)} images, none of which matches {match!r}; check --match')
     found = [LabelledImage(p.stem, p, labels / f'{p.stem}.png') for p in chosen]

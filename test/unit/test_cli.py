@@ -116,6 +116,17 @@ def test_a_missing_dependency_is_one_line(monkeypatch: pytest.MonkeyPatch, capsy
     assert capsys.readouterr().err.startswith('seg_perception: error: torch is not installed')
 
 
+def test_a_path_that_cannot_be_used_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'file').touch()
+    error = FileExistsError(17, 'File exists', str(tmp_path / 'file'))
+    assert in_process(monkeypatch, error, 'view') == 1
+    assert capsys.readouterr().err == f'seg_perception: error: {tmp_path}/file: File exists; give another path\n'
+    with pytest.raises(OSError, match='a bug'):
+        in_process(monkeypatch, OSError('a bug'), 'view')
+
+
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     assert in_process(monkeypatch, KeyboardInterrupt(), 'view') == 130
 

@@ -126,6 +126,13 @@ def test_the_report_holds_tables_and_pictures(data: Path) -> None:
     assert f'{figures["iou"]["drivable"]:.4f}' in page
 
 
+def test_the_folder_of_the_figures_is_made(data: Path) -> None:
+    args = ['m.onnx', '--images', str(data / 'images'), '--labels', str(data / 'labels')]
+    args += ['--classes', str(data / 'classes.csv'), '--json', str(data / 'new' / 'figures.json')]
+    CliRunner().invoke(command, args, catch_exceptions=False)
+    assert (data / 'new' / 'figures.json').is_file()
+
+
 def test_bad_truth_is_named(data: Path) -> None:
     label = data / 'labels' / 'good.png'
     cv2.imwrite(str(label), np.full(SIZE, 77, np.uint8))
@@ -139,6 +146,8 @@ def test_bad_truth_is_named(data: Path) -> None:
         run(data)
     with pytest.raises(DataError, match="2 images, none of which matches 'zzz'"):
         run(data, '--match', 'zzz')
+    with pytest.raises(DataError, match=r"--match 'a\(' is no regular expression"):
+        run(data, '--match', 'a(')
 
 
 def test_a_class_file_without_usable_roles_is_named(data: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,28 +43,41 @@ class Ranked(NamedTuple):
 @click.option('--out', type=click.Path(path_type=Path), required=True, help='Folder to write; must be new or empty.')
 @click.option('--model', type=click.Path(path_type=Path), help='ONNX model; the shipped fast one by default.')
 @click.option('--backend', type=click.Choice(BACKENDS), default='auto', show_default=True, help='What runs the model.')
-@click.option('--every', type=click.IntRange(1), default=1, show_default=True, help='Take every n-th frame.')
+@click.option(
+    '--every', type=click.IntRange(1), default=1, show_default=True, help='Take every n-th frame of a camera.'
+)
+@click.option('--topic', 'topics', multiple=True, metavar='TOPIC', help='Image topic of a bag; may be repeated.')
+@click.option('--all-topics', is_flag=True, help='Take every image topic of a bag.')
 @click.option('--top', type=click.IntRange(1), help='Keep only the N least certain frames.')
-def command(source: str, out: Path, model: Path | None, backend: str, every: int, top: int | None) -> None:
+def command(
+    source: str,
+    out: Path,
+    model: Path | None,
+    backend: str,
+    every: int,
+    topics: tuple[str, ...],
+    all_topics: bool,
+    top: int | None,
+) -> None:
     """Label the frames of INPUT (bag, video, folder or scene:SEED) for annotators to correct.
 
     OUT holds JPEGImages/, SegmentationClass/ (palette PNGs in the classes' colours), labels/ (class ids),
     ImageSets/Segmentation/default.txt and labelmap.txt: CVAT's "Segmentation mask 1.1". uncertainty.csv lists the
     frames, those worth a person's time first.
     """
-    if out.exists() and any(out.iterdir()):
-        raise RecordingError(f'{out}: is not empty; give a new folder')
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RecordingError(f'{out}: is {"not empty" if out.is_dir() else "no folder"}; give a new folder')
+    recording = open_recording(source, RecordingOptions(topics=topics, all_topics=all_topics))
+    engine = open_engine(model or default_model(), backend)
     for name in ('JPEGImages', 'SegmentationClass', 'labels', 'ImageSets/Segmentation'):
         (out / name).mkdir(parents=True, exist_ok=True)
-    recording = open_recording(source, RecordingOptions())
-    engine = open_engine(model or default_model(), backend)
     try:
         pipeline, labels = Pipeline(PipelineConfig(), engine), engine.spec.labels
         ranked = []
-        for index, frame in enumerate(
-            tqdm(recording.frames(), total=recording.frame_count, unit='frame', disable=None)
-        ):
-            if index % every:
+        seen: Counter[str] = Counter()
+        for frame in tqdm(recording.frames(), total=recording.frame_count, unit='frame', disable=None):
+            seen[frame.camera] += 1
+            if (seen[frame.camera] - 1) % every:
                 continue
             result = pipeline.run([Frame(frame.camera, frame.stamp_ns, frame.image)], want_grid=False).cameras[0]
             name = f'{frame.camera}_{frame.stamp_ns}'
@@ -73,6 +87,8 @@ def command(source: str, out: Path, model: Path | None, backend: str, every: int
     finally:
         engine.close()
         recording.close()
+    for problem in recording.problems:
+        click.echo(f'warning: {problem}', err=True)
     if not ranked:
         raise RecordingError(f'{source}: no frame could be read; check it with `seg_perception doctor`')
     kept = _finish(out, ranked, labels, top)

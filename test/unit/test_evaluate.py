@@ -236,3 +236,18 @@ def test_prelabel_does_not_mix_with_what_is_there(data: Path) -> None:
     prelabel(data)
     with pytest.raises(RecordingError, match=r'pre: is not empty; give a new folder'):
         prelabel(data)
+
+
+def test_a_failed_prelabel_leaves_its_folder_to_the_next_try(data: Path) -> None:
+    args = [str(data / 'nothing'), '--out', str(data / 'pre'), '--model', 'm.onnx']
+    with pytest.raises(RecordingError, match='no such file or folder'):
+        CliRunner().invoke(prelabel_module.command, args, catch_exceptions=False)
+    prelabel(data)
+
+
+def test_prelabel_names_what_it_leaves_out(data: Path) -> None:
+    (data / 'images' / 'torn.png').write_bytes(b'no picture')
+    args = [str(data / 'images'), '--out', str(data / 'pre'), '--model', 'm.onnx']
+    result = CliRunner().invoke(prelabel_module.command, args, catch_exceptions=False)
+    assert 'torn.png: left out' in result.stderr
+    assert result.output.count('2 frames in') == 1

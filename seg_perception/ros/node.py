@@ -175,6 +175,8 @@ class PerceptionNode(LifecycleNode):
     def _on_set_enabled(self, request: Any, response: Any) -> Any:
         self._diagnostics.enabled = request.data
         self._enable_inputs()
+        if self._worker is not None and not request.data:
+            self._worker.request_reset()
         response.success, response.message = True, 'enabled' if request.data else 'disabled'
         return response
 

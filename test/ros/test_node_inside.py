@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import os
+import time
 
 import numpy as np
 import pytest
@@ -51,6 +52,14 @@ def enable(node, enabled):
     return node._on_set_enabled(SetBool.Request(data=enabled), SetBool.Response())
 
 
+def soon(condition):
+    """Wait for another thread."""
+    end = time.monotonic() + 5.0
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
+
+
 def taken(node):
     """Say of which cameras a new image would be kept."""
     kept = []
@@ -70,6 +79,16 @@ def test_no_free_grid_outlives_an_active_node(node, monkeypatch, end):
     grid.publish(FREE_GRID, 0.0)
     getattr(node, end)()
     assert published == [[0] * 6, [-1] * 6]
+
+
+def test_a_disabled_node_withdraws_the_grid_at_once(node, monkeypatch):
+    start(node)
+    grid, published = node.processor._outputs.grid, []
+    monkeypatch.setattr(grid, 'wanted', lambda: True)
+    monkeypatch.setattr(grid._publisher, 'publish', lambda message: published.append(list(message.data)))
+    grid.publish(FREE_GRID, 0.0)
+    enable(node, False)
+    assert soon(lambda: published == [[0] * 6, [-1] * 6])
 
 
 def test_an_inactive_node_takes_no_images_whatever_set_enabled_says(node):

@@ -76,7 +76,9 @@ class Worker:
                 return
             self._reset = True
             self._wake.notify()
-            self._wake.wait_for(lambda: not self._reset or not self._thread.is_alive(), timeout=5.0)
+            self._wake.wait_for(
+                lambda: not self._reset or self.engine_problem or not self._thread.is_alive(), timeout=5.0
+            )
 
     def request_reset(self) -> None:
         """Forget the grid before the next run."""
@@ -153,9 +155,11 @@ class Worker:
     def _reopen(self, processor: Processor, problem: str) -> None:
         """Close the engine and open it again until that works; the images of that time are skipped."""
         while not self._stopping:
-            self.engine_problem = problem
             self._log_error(f'engine failed: {problem}; opening it again')
             processor.reset()
+            with self._wake:  # nothing is published while there is a problem: nobody has to wait for another reset
+                self.engine_problem = problem
+                self._wake.notify_all()
             if self.engine is not None:
                 self.engine.close()
                 self.engine = None

@@ -17,6 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import SetBool
 
 from seg_perception.engine.fake import FakeEngine
+from seg_perception.errors import EngineError
 from seg_perception.grid import OccupancyGrid
 from seg_perception.io.messages import IMAGE
 from seg_perception.labels import DEFAULT_LABELS
@@ -89,6 +90,22 @@ def test_a_disabled_node_withdraws_the_grid_at_once(node, monkeypatch):
     grid.publish(FREE_GRID, 0.0)
     enable(node, False)
     assert soon(lambda: published == [[0] * 6, [-1] * 6])
+
+
+def test_an_engine_that_cannot_be_opened_again_does_not_hold_up_the_lifecycle(node):
+    start(node)
+    worker = node._worker
+
+    def broken(*_):
+        raise EngineError('the device fell off the bus')
+
+    node.processor.run = worker._open_engine = broken
+    node.inputs['front'].on_image(bytes(serialize_message(Image())))
+    assert soon(lambda: worker.engine_errors > 1)
+    begun_s = time.monotonic()
+    node.trigger_deactivate()
+    node.trigger_cleanup()
+    assert time.monotonic() - begun_s < 2.0
 
 
 def test_an_inactive_node_takes_no_images_whatever_set_enabled_says(node):

@@ -10,6 +10,7 @@ from typing import Any
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
@@ -27,6 +28,9 @@ from seg_perception.ros.status import CameraStatus
 from seg_perception.ros.tf import PoseSource
 from seg_perception.ros.transport import use_large_segment
 from seg_perception.ros.worker import Worker
+
+EXPIRE_S = 0.1
+"""How often a stale grid is looked for, also while the worker hangs in its engine."""
 
 SIGNAL_POLL_S = 0.2
 """A signal does not wake a waiting executor; this long it may take to be seen."""
@@ -60,6 +64,7 @@ class PerceptionNode(LifecycleNode):
         self._poses: PoseSource | None = None
         self._active = False
         self._diagnostics = Diagnostics(self, self.config)
+        self.create_timer(EXPIRE_S, self._expire, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.create_service(SetBool, '~/set_enabled', self._on_set_enabled)
         self.create_service(Trigger, '~/reset_grid', self._on_reset_grid)
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -119,6 +124,8 @@ class PerceptionNode(LifecycleNode):
         self._active = False
         self._enable_inputs()
         assert self._worker is not None
+        assert self._outputs is not None
+        self._outputs.grid.withdraw()  # the worker does so as well, unless it hangs
         self._worker.deactivate()
         return super().on_deactivate(state)
 
@@ -141,6 +148,8 @@ class PerceptionNode(LifecycleNode):
         self._diagnostics.forget()
         if self._worker is not None:
             if self.context.ok():
+                if self._outputs is not None:
+                    self._outputs.grid.withdraw()
                 self._worker.deactivate()
             self._worker.stop()
         for part in (*self.inputs.values(), self._poses, self._outputs):
@@ -148,6 +157,10 @@ class PerceptionNode(LifecycleNode):
                 part.close()
         self._worker = self._poses = self._outputs = self.processor = None
         self.inputs = {}
+
+    def _expire(self) -> None:
+        if self._active and self._outputs is not None:
+            self._outputs.grid.withdraw_stale(self.config.image_timeout_s)
 
     def _open_engine(self) -> Engine:
         model = Path(self.config.model).expanduser() if self.config.model else default_model()

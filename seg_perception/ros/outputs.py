@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -98,13 +99,17 @@ VEHICLE_OUTPUTS: list[type[VehicleOutput]] = [PointsOutput, MarkersOutput]
 
 
 class GridOutput:
-    """`~/drivable_area`. A latched grid outlives its evidence, so that it is turned unknown when nothing renews it."""
+    """`~/drivable_area`. A latched grid outlives its evidence, so that it is turned unknown when nothing renews it.
+
+    The worker publishes; anybody may withdraw, as a worker that hangs in its engine cannot.
+    """
 
     def __init__(self, node: Any, config: NodeConfig) -> None:
         self._node = node
         self._publisher = node.create_lifecycle_publisher(GridMessage, '~/drivable_area', LATCHED)
         self._out = convert.GridOut(config.base_frame, config.odom_frame)
         self._published_s: float | None = None
+        self._lock = threading.RLock()
         self.free_ahead_m = math.nan
 
     def wanted(self) -> bool:
@@ -113,24 +118,28 @@ class GridOutput:
 
     def publish(self, grid: OccupancyGrid, ground_z_m: float) -> None:
         """Publish a grid; `ground_z_m` is the height of the ground in the vehicle frame."""
-        self._publisher.publish(self._out.fill(grid, ground_z_m))
-        self._published_s = time.monotonic()
-        self.free_ahead_m = grid.free_ahead_m
+        with self._lock:
+            self._publisher.publish(self._out.fill(grid, ground_z_m))
+            self._published_s = time.monotonic()
+            self.free_ahead_m = grid.free_ahead_m
 
     def withdraw(self) -> None:
         """Publish the last grid with every cell unknown, stamped now; once, and only when there was one."""
-        if self._published_s is None:
-            return
-        self._published_s = None
-        self.free_ahead_m = math.nan
-        message = self._out.unknown(self._node.get_clock().now().to_msg())
-        if message is not None:
-            self._publisher.publish(message)
+        with self._lock:
+            if self._published_s is None:
+                return
+            self._published_s = None
+            self.free_ahead_m = math.nan
+            message = self._out.unknown(self._node.get_clock().now().to_msg())
+            if message is not None:
+                self._publisher.publish(message)
 
     def withdraw_stale(self, timeout_s: float) -> None:
         """Withdraw a grid that nothing has renewed for `timeout_s`, or that nobody listens to."""
-        if self._published_s is not None and (time.monotonic() - self._published_s > timeout_s or not self.wanted()):
-            self.withdraw()
+        with self._lock:
+            since_s = self._published_s
+            if since_s is not None and (time.monotonic() - since_s > timeout_s or not self.wanted()):
+                self.withdraw()
 
     def close(self) -> None:
         """Destroy the publisher."""

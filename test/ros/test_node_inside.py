@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import os
+import threading
 import time
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import rclpy
 from builtin_interfaces.msg import Time
 from nav_msgs.msg import Odometry
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image
@@ -90,6 +92,26 @@ def test_a_disabled_node_withdraws_the_grid_at_once(node, monkeypatch):
     grid.publish(FREE_GRID, 0.0)
     enable(node, False)
     assert soon(lambda: published == [[0] * 6, [-1] * 6])
+
+
+def test_a_worker_that_hangs_in_its_engine_leaves_no_free_grid(node, monkeypatch):
+    start(node)
+    grid, published, hanging, freed = node.processor._outputs.grid, [], threading.Event(), threading.Event()
+    monkeypatch.setattr(grid, 'wanted', lambda: True)
+    monkeypatch.setattr(grid._publisher, 'publish', lambda message: published.append(list(message.data)))
+    node.processor.run = lambda _: (hanging.set(), freed.wait(20))
+    grid.publish(FREE_GRID, 0.0)
+    node.inputs['front'].on_image(bytes(serialize_message(Image())))
+    assert hanging.wait(5)
+    assert node.set_parameters([Parameter('image_timeout_s', value=0.1)])[0].successful
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    end = time.monotonic() + 5.0
+    while len(published) < 2 and time.monotonic() < end:
+        executor.spin_once(timeout_sec=0.1)
+    executor.remove_node(node)
+    freed.set()
+    assert published == [[0] * 6, [-1] * 6]
 
 
 def test_an_engine_that_cannot_be_opened_again_does_not_hold_up_the_lifecycle(node):

@@ -29,6 +29,9 @@ JUMP_BACK_NS = 500_000_000
 STILL_NS = 5_000_000
 """A pose whose motion is unknown stands for this long: 0.1 m at 20 m/s."""
 
+GAP_NS = 500_000_000
+"""Between poses further apart odometry was away, perhaps started anew elsewhere: what lies between is no motion."""
+
 MOTION_S = 0.1
 """The motion that TF is extrapolated with is the mean over this time."""
 
@@ -135,16 +138,17 @@ class OdometryBuffer:
         """Return odom_from_vehicle, interpolated, or extrapolated from the last two poses for at most `limit_s`.
 
         Returns:
-            None when the stamp is further away than that, or when the motion is not known yet.
+            None when the stamp is further away than that, or when the motion is not known yet, also after a gap of more
+            than `GAP_NS` and `limit_s`.
         """
         history = list(self._history)
         limit_ns = limit_s * 1e9
         if not history or not history[0][0] - limit_ns <= ns <= history[-1][0] + limit_ns:
             return None
-        if len(history) == 1:
-            return history[0][1] if abs(ns - history[0][0]) <= STILL_NS else None
         i = min(max(bisect.bisect_left(history, ns, key=lambda entry: entry[0]), 1), len(history) - 1)
         (before_ns, before), (after_ns, after) = history[i - 1], history[i]
+        if len(history) == 1 or after_ns - before_ns > max(GAP_NS, limit_ns):
+            return next((pose for at_ns, pose in history[i - 1 : i + 1] if abs(ns - at_ns) <= STILL_NS), None)
         return interpolate(before, after, (ns - before_ns) / (after_ns - before_ns))
 
 

@@ -65,6 +65,24 @@ def test_the_first_odometry_message_says_nothing_about_motion():
     assert b.at(900 * MS, 0.2) is None
 
 
+def test_odometry_that_comes_back_after_a_gap_does_not_move_from_where_it_was():
+    """Its node died at x = 100 m and starts anew at 0: the vehicle does not go back 33 m/s."""
+    b = buffer((9900 * MS, 99.0), (10000 * MS, 100.0), (13000 * MS, 0.0))
+    assert b.at(13003 * MS, 0.2).translation_m[0] == 0.0
+    assert b.at(13100 * MS, 0.2) is None
+    assert b.at(12900 * MS, 0.2) is None
+    assert b.at(11500 * MS, 0.2) is None
+    b.add(odometry(13100 * MS, 1.0))
+    assert b.at(13200 * MS, 0.2).translation_m[0] == pytest.approx(2.0)
+    assert b.at(9950 * MS, 0.2).translation_m[0] == pytest.approx(99.5)
+
+
+def test_slow_odometry_is_interpolated_as_far_as_the_timeout_allows():
+    b = buffer((1000 * MS, 0.0), (2000 * MS, 10.0), (3000 * MS, 20.0))
+    assert b.at(2500 * MS, 1.0).translation_m[0] == pytest.approx(15.0)
+    assert b.at(2500 * MS, 0.2) is None
+
+
 def test_odometry_of_another_frame_or_with_nan_is_refused():
     b = OdometryBuffer('base_link', 'odom')
     with pytest.raises(CameraError, match="odometry is in frame 'map'; expected 'odom': set odom_frame or odometry"):

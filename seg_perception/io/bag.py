@@ -101,7 +101,7 @@ class BagRecording:
         """Yield messages; an image or camera_info of stamp 0, which means "not set", has the time of its recording."""
         cameras = {c.topic for c in self._cameras} | {c.info_topic for c in self._cameras}
         found: Counter[str] = Counter()
-        for message in self._bag.messages(names):
+        for message in self._readable(names):
             if message.topic in cameras and messages.header_stamp(message.data) == 0:
                 found[message.topic] += 1
                 message = message._replace(data=messages.with_header_stamp(message.data, message.stamp_ns))
@@ -110,12 +110,23 @@ class BagRecording:
 
     def _early(self) -> Iterator[TimedMessage]:
         """Yield what holds for the whole recording, though it may have been recorded after the first image."""
-        yield from self._bag.messages(
+        yield from self._readable(
             {t.name for t in self._bag.topics if t.msgtype == messages.TF and t.name.endswith('tf_static')}
         )
         for camera in self._cameras:
             if camera.info_topic:
-                yield from islice(self._bag.messages({camera.info_topic}), 1)
+                yield from islice(self._readable({camera.info_topic}), 1)
+
+    def _readable(self, topics: set[str]) -> Iterator[TimedMessage]:
+        """Yield the messages of `topics` but for damaged ones, which are counted in `problems`."""
+        damaged: Counter[str] = Counter()
+        for message in self._bag.messages(topics):
+            if messages.is_readable(message):
+                yield message
+            else:
+                damaged[f'{message.topic} is no {message.msgtype}'] += 1
+        lines = (f'{self.source}: {count} x {text}; left out' for text, count in damaged.items())
+        self.problems += [line for line in lines if line not in self.problems]
 
     def _topics(self) -> set[str]:
         names = {c.topic for c in self._cameras} | {c.info_topic for c in self._cameras if c.info_topic}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
@@ -25,6 +26,8 @@ TF = 'tf2_msgs/msg/TFMessage'
 ODOMETRY = 'nav_msgs/msg/Odometry'
 OCCUPANCY_GRID = 'nav_msgs/msg/OccupancyGrid'
 CLOCK = 'rosgraph_msgs/msg/Clock'
+HEADER_BYTES = 16
+"""Of a message that begins with a std_msgs/Header: encapsulation, stamp and the length of the frame id."""
 STAMP_BYTES = slice(4, 12)
 """Where CDR holds the stamp of a message that begins with a std_msgs/Header."""
 TF_STATIC_TOPIC = '/tf_static'
@@ -45,6 +48,17 @@ def new(msgtype: str, *values: Any) -> Any:
 def deserialize(data: bytes, msgtype: str) -> Any:
     """Decode CDR; arrays are views of `data`."""
     return typestore().deserialize_cdr(memoryview(data), msgtype)  # of bytes it would copy
+
+
+def is_readable(message: TimedMessage) -> bool:
+    """Say whether its bytes are such a message; of an image only the beginning is looked at, as it is decoded once."""
+    if message.msgtype in (IMAGE, COMPRESSED_IMAGE):
+        return len(message.data) >= HEADER_BYTES
+    try:
+        deserialize(message.data, message.msgtype)
+    except SerdeError:
+        return False
+    return True
 
 
 def pack(topic: str, msgtype: str, stamp_ns: int, message: Any) -> TimedMessage:

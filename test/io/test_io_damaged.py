@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import sqlite3
@@ -19,6 +20,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from seg_perception.errors import RecordingError
 from seg_perception.io import messages
+from seg_perception.io.bag_writer import BagWriter
 from seg_perception.io.recording import open_recording
 from seg_perception.io.salvage import McapSalvage
 from seg_perception.io.salvage_sqlite import SqliteSalvage
@@ -161,6 +163,24 @@ def test_a_folder_without_metadata_is_read(write_bag, made):
     stamps, problems = read_cut(path)
     assert stamps == [made.stamp(i) for i in range(3)]
     assert 'metadata' in problems[0]
+
+
+@pytest.mark.parametrize('size', [0, 8, 14, 40])
+@pytest.mark.parametrize('topic', ['/odom', '/front/camera_info', '/tf_static', '/front/image_raw'])
+def test_a_message_that_is_cut_short_costs_only_itself(tmp_path, made, topic, size):
+    path, cut = tmp_path / 'drive', 0
+    with BagWriter(path) as bag:
+        for i, m in enumerate(made.messages(4, odometry=True)):
+            if m.topic == topic and (i > 9 or topic == '/tf_static'):
+                m, cut = m._replace(data=m.data[:size]), cut + 1
+            bag.write(m)
+    stamps, problems = read_cut(path)
+    assert stamps == [made.stamp(i) for i in range(4 - cut if topic == '/front/image_raw' else 4)]
+    assert cut == 1
+    assert [topic in line for line in problems] == [True]
+    with contextlib.closing(open_recording(str(path))) as recording:
+        left = list(recording.messages())
+    assert len(left) == 13 - (size < 40 or topic != '/front/image_raw')
 
 
 def test_a_chunk_with_a_wrong_checksum_costs_only_itself(tmp_path, made):

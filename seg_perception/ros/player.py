@@ -216,8 +216,8 @@ class _Timeline:
         return self._first_ns + round((time.monotonic() - self._start_s) * 1e9 * self._rate)
 
     def live_ns(self, recorded_ns: int) -> int:
-        """Return when a recorded moment is due, as a stamp of the system clock."""
-        return self._start_ns + round((recorded_ns - self._first_ns) / self._rate)
+        """Return when a recorded moment is due, as a stamp of the system clock; 0 for those long before, such as 0."""
+        return max(0, self._start_ns + round((recorded_ns - self._first_ns) / self._rate))
 
 
 def restamp(message: TimedMessage, new_ns: Callable[[int], int]) -> bytes:

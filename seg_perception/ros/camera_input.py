@@ -96,14 +96,18 @@ class CameraInput:
             return None
 
     def in_order(self, message: Any) -> bool:
-        """Check an image's stamp against the last one; False when the image is to be left out."""
+        """Check an image's stamp against the last one; False when the image is to be left out.
+
+        An image of the same stamp is the same image: a driver that hangs, or a relay that sends twice. 0 is no stamp.
+        """
         ns = convert.stamp_ns(message.header.stamp)
         last, self._last_ns = self._last_ns, ns
-        if last is None or ns >= last:
+        if last is None or ns > last or ns == last == 0:
             return True
         if last - ns < JUMP_BACK_NS:
             self._last_ns = last
-            text = f'image is {(last - ns) * 1e-6:.0f} ms older than the one before; left out; check for two publishers'
+            age = f'is {(last - ns) * 1e-6:.0f} ms older than' if ns < last else 'has the stamp of'
+            text = f'image {age} the one before; left out; check for two publishers, a relay, or a driver that hangs'
             self.status.problems.note('out_of_order', text)
             return False
         return True

@@ -251,6 +251,14 @@ def test_a_recording_that_starts_over_clears_the_grid_once(cameras):
     assert beside(cameras.grids[-1]) == {0}
 
 
+def test_an_image_that_is_sent_again_proves_nothing_new(cameras):
+    """A driver that hangs sends its last image for ever; 0 is no stamp."""
+    for seconds, grids in ((0.0, 1), (0.0, 2), (100.0, 3), (100.0, 3), (100.1, 4)):
+        cameras.see(seconds, front=ROAD)
+        assert len(cameras.grids) == grids
+    assert cameras.node.inputs['front'].status.counts['out_of_order'] == 1
+
+
 def test_parameters_that_do_not_concern_the_grid_leave_its_evidence(cameras):
     cameras.see(100.0, front=ROAD, left=ROAD)
     cameras.set('overlay_alpha', 0.25)
@@ -278,7 +286,7 @@ def test_things_seen_by_a_camera_that_lags_are_moved_with_the_vehicle(cameras, m
     for i in range(3):
         cameras.drive(100.0 + 0.1 * i, 1.0 * i)
     cameras.see(100.0, front=ROAD)
-    cameras.see(100.1, lag_s=0.1, front=ROAD, left=ROAD)
+    cameras.see(100.11, lag_s=0.1, front=ROAD, left=ROAD)
     assert len(clouds[1]) > len(clouds[0]) > 1000
     np.testing.assert_allclose(clouds[1][: len(clouds[0])], clouds[0] - [1.0, 0.0, 0.0], atol=1e-4)
     assert len(roads[0]) > 4

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.cli.recording_options import HOOD_HELP, SixNumbers
 from seg_perception.draw import footprints, grid_picture, grid_things, lane_lines, overlay
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import RecordingError, SegPerceptionError
 from seg_perception.frames import labels_to_size
 from seg_perception.grid import Observation
 from seg_perception.labels import DEFAULT_LABELS, LabelMap, Role
@@ -66,9 +66,8 @@ Examples:
 @click.option(
     '--model', type=click.Path(path_type=Path, exists=True), help='ONNX model; the shipped fast one by default.'
 )
-@click.option(
-    '--rate', type=click.FloatRange(0.1, 120), help="Frames per second [default: the recording's; scenes 10]."
-)
+@click.option('--rate', type=click.FloatRange(0.1, 120), help="Frames per second [default: the recording's; scenes 8].")
+@click.option('--topic', metavar='TOPIC', help='Image topic of a bag that has several.')
 @click.option(
     '--camera-info', type=click.Path(path_type=Path, exists=True), help='Calibration YAML of a video or folder.'
 )
@@ -79,28 +78,36 @@ def command(
     out: Path,
     model: Path | None,
     rate: float | None,
+    topic: str | None,
     camera_info: Path | None,
     extrinsics: tuple[float, float, float, float, float, float] | None,
     hood: float,
 ) -> None:
     """Play INPUT (scene:SEED, a bag, a video or a folder of frames) into the node and write OUT."""
+    from seg_perception.io.messages import COMPRESSED_IMAGE
     from seg_perception.io.recording import RecordingOptions, open_recording
 
     model = model or default_model()
     is_scene = source.startswith('scene:')
     rate = rate or (SCENE_RATE_HZ if is_scene else None)
-    out.mkdir(parents=True, exist_ok=True)
-    recording = open_recording(source, RecordingOptions(camera=CAMERA, camera_info=camera_info, extrinsics=extrinsics))
-    first = next(recording.frames())
+    topics = (topic,) if topic else ()
+    options = RecordingOptions(topics, camera=CAMERA, camera_info=camera_info, extrinsics=extrinsics, rate_hz=rate)
+    recording = open_recording(source, options)
+    compressed = recording.image_topics[0].msgtype == COMPRESSED_IMAGE
+    first = next(recording.frames(), None)
     recording.close()
+    if first is None:
+        raise RecordingError(f'{source}: no frame could be read' + ''.join(f': {p}' for p in recording.problems[:1]))
+    out.mkdir(parents=True, exist_ok=True)
     play = [source, '--camera', CAMERA, '--wait', '10', '--subscribers', '2']  # the node and the recorder
     play += ['--fps', str(rate)] if rate else []
+    play += ['--topic', topic] if topic else []
     play += ['--camera-info', str(camera_info)] if camera_info else []
     node = ['-p', f'cameras:=[{CAMERA}]', '-p', f'model:={model}', '-p', 'backend:=auto']
-    node += ['-p', f'{CAMERA}.hood:={hood}']
+    node += ['-p', f'{CAMERA}.hood:={hood}', '-p', f'{CAMERA}.compressed:={str(compressed).lower()}']
     if first.vehicle_from_camera is not None:
         node += ['-p', f'{CAMERA}.extrinsics:={list(first.vehicle_from_camera.mounting())}']
-    recorder = _drive(node, play)
+    recorder = _drive(node, play, compressed)
     labels = _label_map(model)
     summary = _summary(recorder, source, model)
     if is_scene:
@@ -113,7 +120,7 @@ def command(
     _print(summary, [*files, out / 'summary.json'])
 
 
-def _drive(node_arguments: list[str], play_arguments: list[str]) -> Recorder:
+def _drive(node_arguments: list[str], play_arguments: list[str], compressed: bool) -> Recorder:
     """Run node, player and recorder on a DDS domain of their own until the recording ends."""
     from seg_perception.ros.transport import use_own_domain
 
@@ -123,7 +130,7 @@ def _drive(node_arguments: list[str], play_arguments: list[str]) -> Recorder:
     from seg_perception.ros.recorder import Recorder
 
     rclpy.init()
-    recorder = Recorder(CAMERA)
+    recorder = Recorder(CAMERA, compressed=compressed)
     click.echo('demo: starting the node')
     with _running('seg_perception.ros.node', '--ros-args', *node_arguments) as node:
         end = time.monotonic() + READY_S

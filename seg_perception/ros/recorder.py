@@ -15,7 +15,7 @@ from nav_msgs.msg import Odometry
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from seg_perception import frames
 from seg_perception.camera import Pose
@@ -36,16 +36,21 @@ class Labelled(NamedTuple):
 class Recorder(Node):
     """Subscribes to a camera and to the node's outputs; everything is kept by the stamp of its image, in ns."""
 
-    def __init__(self, camera: str, perception: str = 'seg_perception') -> None:
+    def __init__(self, camera: str, perception: str = 'seg_perception', *, compressed: bool = False) -> None:
         super().__init__('seg_perception_recorder')
         self.jpegs: dict[int, bytes] = {}
+        """Of a compressed camera as it sent them, which may be PNG."""
         self.labelled: dict[int, Labelled] = {}
         self.confidence: dict[int, npt.NDArray[np.uint8]] = {}
         self.grids: dict[int, OccupancyGrid] = {}
         self.odometry: dict[int, Pose] = {}
         self.diagnostics: dict[str, dict[str, str]] = {}
         self._label_topic = f'/{perception}/{camera}/labels'
-        self.create_subscription(Image, f'/{camera}/image_raw', self._on_image, qos_profile_sensor_data)
+        if compressed:
+            topic = f'/{camera}/image_raw/compressed'
+            self.create_subscription(CompressedImage, topic, self._on_compressed, qos_profile_sensor_data)
+        else:
+            self.create_subscription(Image, f'/{camera}/image_raw', self._on_image, qos_profile_sensor_data)
         self.create_subscription(Image, self._label_topic, self._on_labels, KEEP_ALL)
         self.create_subscription(Image, f'/{perception}/{camera}/confidence', self._on_confidence, KEEP_ALL)
         self.create_subscription(GridMessage, f'/{perception}/drivable_area', self._on_grid, KEEP_ALL)
@@ -69,6 +74,9 @@ class Recorder(Node):
         done, jpeg = cv2.imencode('.jpg', rgb[:, :, ::-1], (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
         if done:
             self.jpegs[convert.stamp_ns(message.header.stamp)] = jpeg.tobytes()
+
+    def _on_compressed(self, message: CompressedImage) -> None:
+        self.jpegs[convert.stamp_ns(message.header.stamp)] = bytes(message.data)
 
     def _on_labels(self, message: Image) -> None:
         stamp = convert.stamp_ns(message.header.stamp)

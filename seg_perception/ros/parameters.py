@@ -11,9 +11,11 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import (
     InvalidParameterTypeException,
     InvalidParameterValueException,
+    InvalidTopicNameException,
     ParameterUninitializedException,
 )
 from rclpy.parameter import Parameter
+from rclpy.validate_topic_name import validate_topic_name
 
 from seg_perception.errors import ConfigError
 from seg_perception.ros.config import CameraConfig, NodeConfig
@@ -81,10 +83,26 @@ def declare(node: Any) -> tuple[NodeConfig, dict[str, CameraConfig]]:
         own = {o.name: _declare_one(node, o._replace(name=f'{name}.{o.name}')) for o in options(CameraConfig)}
         try:
             cameras[name] = build(CameraConfig, own)
+            for topic in ('image_topic', 'info_topic'):
+                check_topic(topic, getattr(cameras[name], topic))
         except ConfigError as error:
             raise ConfigError(f'{name}.{error}') from error
     _refuse_unknown(node, config)
     return config, cameras
+
+
+def check_topic(what: str, topic: str) -> None:
+    """Check a topic's name; '' is none.
+
+    Raises:
+        ConfigError: ROS does not take it.
+    """
+    try:
+        if topic:
+            validate_topic_name(topic)
+    except InvalidTopicNameException as error:
+        reason = str(error).splitlines()[0].removeprefix('Invalid topic name: ')
+        raise ConfigError(f'{what} is {topic!r}; {reason}') from error
 
 
 def build(cls: type, values: dict[str, Any], prefix: str = '') -> Any:
@@ -133,7 +151,10 @@ def _declare_one(node: Any, option: Option) -> Any:
     except ParameterUninitializedException:
         return option.default
     except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-        raise ConfigError(f'parameter {option.name} cannot be set: {error}') from error
+        hint = ''
+        if isinstance(error, InvalidParameterTypeException) and option.type in (float, tuple[float, ...]):
+            hint = '; write every number with a point, such as 1.0'
+        raise ConfigError(f'parameter {option.name} cannot be set: {error}{hint}') from error
     if value is None:
         return option.default
     return tuple(value) if array is not None else value

@@ -22,6 +22,7 @@ from seg_perception.doctor.checks_camera import COMPRESSED, RAW
 from seg_perception.errors import ConfigError
 from seg_perception.ros.convert import stamp_ns
 from seg_perception.ros.listening import CameraEar
+from seg_perception.ros.parameters import check_topic
 from seg_perception.ros.probe_graph import Graph
 from seg_perception.ros.probe_node import ask_node, camera_topics, find_node
 
@@ -52,6 +53,11 @@ class ProbeOptions:
             raise ConfigError(f'duration is {self.duration_s} s; expected 0.5 to 600')
         if self.min_rate_hz <= 0:
             raise ConfigError(f'lowest rate is {self.min_rate_hz} Hz; expected more than 0')
+        for camera in self.cameras:
+            name, _, topic = camera.partition('=')
+            if not name:
+                raise ConfigError(f'camera is {camera!r}; expected NAME or NAME=TOPIC')
+            check_topic('topic', topic or f'/{name.strip("/")}/image_raw')
 
 
 class Listener:

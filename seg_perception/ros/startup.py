@@ -22,5 +22,6 @@ def init_ros(args: list[str] | None) -> threading.Event:
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # RCLError: an unreadable parameter file, an unknown --ros-args option
-        raise ConfigError(f'ROS arguments cannot be used: {error}') from error
+        hint = '; write every number of a list with a point, such as 1.0' if 'of same type' in str(error) else ''
+        raise ConfigError(f'ROS arguments cannot be used: {error}{hint}') from error
     return stop

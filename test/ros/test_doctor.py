@@ -18,6 +18,7 @@ import pytest
 
 from seg_perception.errors import ConfigError
 from seg_perception.paths import default_model
+from seg_perception.ros.probe import ProbeOptions
 
 HERE = Path(__file__).parent
 PROFILE = str(HERE.parent.parent / 'config' / 'fastdds_shm.xml')
@@ -257,3 +258,9 @@ def test_a_healthy_system_is_healthy() -> None:
     assert report.code == 0
     assert report.of('node', 'ok')['state'] == 'active'
     assert 'camera_info' in report.of('camera front', 'ok')
+
+
+@pytest.mark.parametrize('camera', ['=/image_raw', 'front=/x y', 'a b'])
+def test_a_camera_that_cannot_be_one_is_refused(camera: str) -> None:
+    with pytest.raises(ConfigError, match="'"):
+        ProbeOptions(cameras=(camera,))

@@ -257,3 +257,18 @@ def test_unreadable_parameter_file_ends_it_with_one_line(node_process, tmp_path)
     assert node.process.wait(20) == 1
     assert "Couldn't parse params file" in node.text()
     assert 'Traceback' not in node.text()
+
+
+@pytest.mark.parametrize(
+    ('given', 'said'),
+    [
+        ('front.extrinsics:=[1,0,1,0,0,0]', 'write every number with a point, such as 1.0'),
+        ('front.extrinsics:=[1.6,0,1.4,0,0,0]', 'write every number of a list with a point, such as 1.0'),
+        ("front.image_topic:='bad topic'", "front.image_topic is 'bad topic'; topic name must not contain"),
+    ],
+)
+def test_a_parameter_that_ros_does_not_take_is_one_line_with_the_remedy(node_process, tmp_path, given, said):
+    node = node_process(tmp_path, params={}, command=['-m', 'seg_perception.ros.node', '--ros-args', '-p', given])
+    assert node.process.wait(20) == 1
+    assert said in node.text()
+    assert 'Traceback' not in node.text()

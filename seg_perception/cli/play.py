@@ -10,7 +10,7 @@ import click
 from tqdm import tqdm
 
 from seg_perception.cli.recording_options import read_options, recording_options
-from seg_perception.errors import ConfigError
+from seg_perception.errors import ConfigError, RecordingError
 from seg_perception.io import messages
 from seg_perception.io.recording import Recording, TimedMessage, open_recording
 from seg_perception.io.spool import Spool
@@ -60,6 +60,8 @@ def command(source: str, rate: float, loop: bool, clock: bool, wait_s: float, su
         click.echo(f'not played: {topic}: {reason}', err=True)
     for problem in recording.problems:
         click.echo(f'warning: {problem}', err=True)
+    if not played.images and not played.interrupted:
+        raise RecordingError(f'{source}: no image could be played; what was left out is above')
     late = f', {played.late} of them more than 50 ms late' if played.late else ''
     rate_text = f' ({played.images / played.seconds:.1f} per second)' if played.seconds > 0 else ''
     click.echo(

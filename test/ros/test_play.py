@@ -187,3 +187,13 @@ def test_what_cannot_be_played_is_one_line(player, client, tmp_path):
         f'seg_perception: error: {tmp_path}/nothing: no such file or folder; '
         'give a bag, a video, a folder of frames or scene:SEED\n'
     )
+
+
+def test_nothing_played_is_an_error(player, client, tmp_path):
+    (tmp_path / 'a.png').write_bytes(b'no picture')
+    process = player(tmp_path)
+    client.wait(lambda: process.poll() is not None, 'the end of play')
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert 'a.png: left out' in errors
+    assert 'no image could be played' in errors

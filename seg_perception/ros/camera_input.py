@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -25,6 +25,15 @@ JUMP_BACK_NS = 500_000_000
 """A stamp further back than this is a restarted clock or recording; less is an image out of order."""
 
 
+class Calibration(NamedTuple):
+    """What a camera has said of itself; replaced as a whole, as another thread reads it."""
+
+    info: CameraInfo | None = None
+    """The newest sensor_msgs/CameraInfo."""
+    model: CameraModel | None = None
+    """Its camera model; None when it cannot be used."""
+
+
 class CameraInput:
     """Keeps the newest image of one camera until the worker takes it.
 
@@ -40,9 +49,7 @@ class CameraInput:
             arrived: called after a new image was stored.
         """
         self.name, self.config, self.status = name, config, status
-        self.info: CameraInfo | None = None
-        """The newest sensor_msgs/CameraInfo."""
-        self.model: CameraModel | None = None
+        self.calibration = Calibration()
         self.enabled = True
         self._arrived = arrived
         self._slot: deque[bytes] = deque(maxlen=1)  # shared by two threads: append and popleft are atomic
@@ -72,15 +79,15 @@ class CameraInput:
 
     def on_info(self, info: CameraInfo) -> None:
         """Follow the calibration; the model is rebuilt only when something changed."""
-        if self.info is not None and _same(self.info, info):
-            self.info = info
+        known = self.calibration
+        if known.info is not None and _same(known.info, info):
+            self.calibration = known._replace(info=info)
             return
-        self.info = info
         try:
-            self.model = convert.camera_model(info)
+            self.calibration = Calibration(info, convert.camera_model(info))
             self.status.problems.clear('bad_camera_info')
         except CameraError as error:
-            self.model = None
+            self.calibration = Calibration(info)
             self.status.problems.report('bad_camera_info', f'camera_info cannot be used: {error}')
 
     def take(self) -> Any:

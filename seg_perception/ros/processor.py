@@ -6,11 +6,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from sensor_msgs.msg import CameraInfo
+
 from seg_perception.engine import Engine
 from seg_perception.errors import CameraError, FrameError
 from seg_perception.pipeline import Frame, Pipeline, PipelineConfig, Result
 from seg_perception.ros import convert
-from seg_perception.ros.camera_input import CameraInput
+from seg_perception.ros.camera_input import Calibration, CameraInput
 from seg_perception.ros.camera_outputs import Processed
 from seg_perception.ros.config import NodeConfig
 from seg_perception.ros.outputs import Outputs
@@ -72,20 +74,21 @@ class Processor:
             if not geometry and not self._outputs.cameras[name].wanted():
                 self._inputs[name].status.counts['idle'] += 1
                 continue
-            frame = self._frame(self._inputs[name], message, geometry)
+            calibration = self._inputs[name].calibration
+            frame = self._frame(self._inputs[name], message, calibration, geometry)
             if frame is not None:
-                ready.append((frame, message))
+                ready.append((frame, message, calibration.info))
         for first in range(0, len(ready), self.engine.max_batch):
             self._run_batch(ready[first : first + self.engine.max_batch], geometry)
         if ready:
             self.frame_ms = (time.perf_counter() - start) * 1e3
 
-    def _run_batch(self, batch: Sequence[tuple[Frame, Any]], geometry: bool) -> None:
-        labelled = self._pipeline.label([frame for frame, _ in batch])
+    def _run_batch(self, batch: Sequence[tuple[Frame, Any, CameraInfo | None]], geometry: bool) -> None:
+        labelled = self._pipeline.label([frame for frame, _, _ in batch])
         rgb = self.engine.input(len(batch))
         items = [
-            Processed(frame, r, rgb[i], message, self._inputs[r.camera].info)
-            for i, ((frame, message), r) in enumerate(zip(batch, labelled.cameras, strict=True))
+            Processed(frame, r, rgb[i], message, info)
+            for i, ((frame, message, info), r) in enumerate(zip(batch, labelled.cameras, strict=True))
         ]
         self._outputs.publish_labels(items, self.config)
         result = self._pipeline.place(
@@ -116,7 +119,7 @@ class Processor:
             unexplained = geometry and r.problem is not None and not NO_EVIDENCE & status.problems.current.keys()
             _hold(status.problems, 'no_grid', unexplained, f'no grid from this camera: {r.problem}')
 
-    def _frame(self, camera: CameraInput, message: Any, geometry: bool) -> Frame | None:
+    def _frame(self, camera: CameraInput, message: Any, calibration: Calibration, geometry: bool) -> Frame | None:
         """Decode a message and add where its camera was; None when the image cannot be used."""
         self._follow_clock(camera, message)
         if not camera.in_order(message):
@@ -129,8 +132,8 @@ class Processor:
             return None
         problems.clear('bad_image')
         stamp_ns, hood = convert.stamp_ns(message.header.stamp), camera.config.hood
-        frame = Frame(camera.name, stamp_ns, picture, camera.model, hood=hood)
-        return self._located(camera, message, frame) if geometry else frame
+        frame = Frame(camera.name, stamp_ns, picture, calibration.model, hood=hood)
+        return self._located(camera, message, frame, calibration) if geometry else frame
 
     def _follow_clock(self, camera: CameraInput, message: Any) -> None:
         """Start afresh when time goes back, but not for the clock of one camera while others go on."""
@@ -146,11 +149,11 @@ class Processor:
             self.reset()
         camera.status.problems.note('time_jump', text)
 
-    def _located(self, camera: CameraInput, message: Any, frame: Frame) -> Frame:
+    def _located(self, camera: CameraInput, message: Any, frame: Frame, calibration: Calibration) -> Frame:
         """Add poses; without them the camera still gives labels, but no evidence to the grid."""
-        problems, model, picture = camera.status.problems, camera.model, frame.image
+        problems, model, picture = camera.status.problems, calibration.model, frame.image
         limit_s = self.config.odometry_timeout_s
-        missing = camera.info is None
+        missing = calibration.info is None
         _hold(
             problems,
             'no_camera_info',

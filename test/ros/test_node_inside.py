@@ -151,6 +151,13 @@ def stamp(seconds):
     return Time(sec=ns // 10**9, nanosec=ns % 10**9)
 
 
+def calibration(f):
+    info = CameraInfo(width=96, height=64, distortion_model='plumb_bob', d=[0.0] * 5)
+    info.k = [f, 0.0, 47.5, 0.0, f, 31.5, 0.0, 0.0, 1.0]
+    info.p = [f, 0.0, 47.5, 0.0, 0.0, f, 31.5, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return info
+
+
 class Cameras:
     """Feeds a configured node as its worker does; the node stays inactive, so that the worker itself does nothing."""
 
@@ -160,11 +167,8 @@ class Cameras:
         self.outputs = node.processor._outputs
         self.grids = []
         """Cells of every published grid."""
-        f, cx, cy = 57.6, 47.5, 31.5
         for camera in node.inputs.values():
-            info = CameraInfo(width=96, height=64, distortion_model='plumb_bob', d=[0.0] * 5)
-            info.k = [f, 0.0, cx, 0.0, f, cy, 0.0, 0.0, 1.0]
-            camera.on_info(info)
+            camera.on_info(calibration(57.6))
         monkeypatch.setattr(self.outputs.grid, 'wanted', lambda: True)
         monkeypatch.setattr(self.outputs.grid._publisher, 'publish', self._published)
 
@@ -291,6 +295,20 @@ def test_things_seen_by_a_camera_that_lags_are_moved_with_the_vehicle(cameras, m
     np.testing.assert_allclose(clouds[1][: len(clouds[0])], clouds[0] - [1.0, 0.0, 0.0], atol=1e-4)
     assert len(roads[0]) > 4
     np.testing.assert_allclose(roads[1], roads[0] - [1.0, 0.0], atol=1e-4)
+
+
+def test_an_image_keeps_its_calibration_when_another_comes_while_it_is_labelled(cameras, monkeypatch):
+    publisher = cameras.outputs.cameras['front']._info
+    focal = listen(monkeypatch, publisher, lambda m: (m.k[0], m.p[0]))
+    engine, infer = cameras.node.processor.engine, FakeEngine.infer
+    for new in (100.0, 0.0):
+        monkeypatch.setattr(
+            engine,
+            'infer',
+            lambda n, new=new: (cameras.node.inputs['front'].on_info(calibration(new)), infer(engine, n))[1],
+        )
+        cameras.see(100.0 + new, front=ROAD)
+    assert focal == [(57.6, 57.6), (100.0, 100.0)]
 
 
 def test_points_do_not_cost_a_grid_that_nobody_listens_to(cameras, monkeypatch):

@@ -97,7 +97,7 @@ class Pipeline:
     def __init__(self, config: PipelineConfig, engine: Engine) -> None:
         self.config, self.engine = config, engine
         self._tracker = LaneTracker(config.lanes, engine.spec.labels)
-        self._network_models: dict[tuple[CameraModel, float], CameraModel] = {}
+        self._network_models: dict[str, tuple[tuple[CameraModel, float], CameraModel]] = {}  # the last of each camera
         self._poses: dict[str, Pose] = {}
         self.mapper = GridMapper(config.grid, engine.spec.labels, engine.spec.class_precision)
 
@@ -192,11 +192,11 @@ class Pipeline:
                 f'{frame.camera}: camera_info is for {camera.width}x{camera.height} but the image is '
                 f'{frame.image.width}x{frame.image.height}; publish the calibration of this image size'
             )
-        key = (camera, frame.hood)
-        if key not in self._network_models:
-            spec = self.engine.spec
-            self._network_models[key] = replace(camera, hood=frame.hood).resized(spec.input_width, spec.input_height)
-        return self._network_models[key]
+        key, known, spec = (camera, frame.hood), self._network_models.get(frame.camera), self.engine.spec
+        if known is None or known[0] != key:
+            resized = replace(camera, hood=frame.hood).resized(spec.input_width, spec.input_height)
+            known = self._network_models[frame.camera] = key, resized
+        return known[1]
 
     def _usable(self, results: list[CameraResult]) -> list[Observation]:
         """Return what can be placed on the ground; note in `results` why the other cameras cannot."""

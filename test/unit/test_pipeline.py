@@ -1,6 +1,9 @@
 """The one path from images to labels and grid, with an engine that labels by colour."""
 
+import gc
 import math
+import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,6 +47,21 @@ def test_labels_come_at_the_networks_size_with_the_camera_that_fits(pipeline: Pi
     assert result.camera_model == CAMERA.resized(96, 64)
     assert result.stamp_ns == 1_000_000_000
     assert result.problem is None
+
+
+def test_memory_does_not_grow_with_a_lens_that_changes_with_every_image(pipeline: Pipeline) -> None:
+    def bytes_after(first: int) -> int:
+        for i in range(first, first + 500):
+            pipeline.label([frame(camera_model=replace(CAMERA, fx=160.0 + i * 1e-6))])
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = bytes_after(0)
+        assert bytes_after(500) - before < 20_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_grid_is_free_ahead_occupied_at_the_vehicle_and_unknown_behind_it(pipeline: Pipeline) -> None:

@@ -146,6 +146,7 @@ class Processor:
             text = f'time went back by {back_s:.1f} s, but not for {", ".join(ahead)}; synchronise the clocks'
         else:
             text = f'time went back by {back_s:.1f} s; the grid starts afresh'
+            self._poses.start_over()
             self.reset()
         camera.status.problems.note('time_jump', text)
 

@@ -69,6 +69,11 @@ class Transforms:
         except self._tf2.TransformException as error:
             raise _no_transform(parent, child, error) from error
 
+    def clear(self) -> None:
+        """Forget all but static transforms, as time has gone back; tf2_ros for Python refuses older ones until then."""
+        if self._tf2 is not None:
+            self._buffer.clear()
+
     def close(self) -> None:
         """Stop listening."""
         if self._tf2 is not None:
@@ -223,6 +228,11 @@ class PoseSource:
                 f'no odometry within {limit_s} s of the image; check its rate and that its stamps share the clock of the images'
             )
         return pose
+
+    def start_over(self) -> None:
+        """Forget transforms of before time went back; odometry sees by itself that it did."""
+        if self._tf is not None:
+            self._tf.clear()
 
     def _on_odometry(self, message: Odometry) -> None:
         try:

@@ -244,12 +244,15 @@ def test_one_camera_going_back_in_time_leaves_the_grid_of_the_others(cameras):
     assert 'behind the other cameras' in problems.problems.current['no_grid']
 
 
-def test_a_recording_that_starts_over_clears_the_grid_once(cameras):
+def test_a_recording_that_starts_over_clears_grid_and_transforms_once(cameras, monkeypatch):
+    cleared_poses = []
+    monkeypatch.setattr(cameras.node._poses, 'start_over', lambda: cleared_poses.append(len(cameras.grids)))
     cameras.see(100.0, front=ROAD, left=ROAD)
     cameras.see(94.0, left=ROAD)
     cameras.see(94.1, front=ROAD)
     cleared = [set(cells.flat) == {-1} for cells in cameras.grids]
     assert cleared == [False, True, False]
+    assert cleared_poses == [1]
     assert (ahead(cameras.grids[-1]), beside(cameras.grids[-1])) == ({0}, {-1})
     cameras.see(94.2, left=ROAD)
     assert beside(cameras.grids[-1]) == {0}

@@ -118,16 +118,21 @@ class Listener:
 
 @pytest.fixture
 def tf2(monkeypatch):
-    """A tf2_ros that knows a camera, and a vehicle at 5 m/s; valid from 5.0 to 10.0 s."""
+    """A tf2_ros that knows a camera, and until it is cleared a vehicle at 5 m/s; valid from 5.0 to 10.0 s."""
     module = types.ModuleType('tf2_ros')
     module.TransformException = type('TransformException', (Exception,), {})
     module.ExtrapolationException = type('ExtrapolationException', (module.TransformException,), {})
 
     class Buffer:
         def __init__(self, cache_time):
-            pass
+            self.moving = True
+
+        def clear(self):
+            self.moving = False
 
         def lookup_transform(self, parent, child, time):
+            if parent == 'odom' and not self.moving:
+                raise module.TransformException('nothing yet')
             if (parent, child) == ('base_link', 'new_optical') and time.nanoseconds:
                 raise module.ExtrapolationException('only one transform')
             if (parent, child) == ('base_link', 'new_optical'):
@@ -178,6 +183,15 @@ def test_odometry_from_tf_goes_on_to_the_image():
         assert poses.odom_from_vehicle(stamp, 0.2).translation_m == pytest.approx((x, 0.0, 1.5))
     with pytest.raises(CameraError, match='older than the image'):
         poses.odom_from_vehicle(Time(sec=11), 0.2)
+
+
+@pytest.mark.usefixtures('tf2')
+def test_odometry_from_tf_of_before_time_went_back_is_forgotten():
+    poses = PoseSource(None, NodeConfig(odometry='tf'), {'front': CameraConfig()}, lambda _: None)
+    poses.odom_from_vehicle(Time(sec=9), 0.2)
+    poses.start_over()
+    with pytest.raises(CameraError, match='nothing yet'):
+        poses.odom_from_vehicle(Time(sec=9), 0.2)
 
 
 @pytest.mark.usefixtures('tf2')

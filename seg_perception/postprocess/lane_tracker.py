@@ -111,7 +111,7 @@ class LaneTracker:
     def _advance(self, stamp_ns: int, pose: Pose) -> None:
         """Move all lines into the new vehicle frame, or forget them after a jump."""
         last = self._pose
-        if last is None or not 0 <= stamp_ns - self._stamp_ns <= MAX_PAUSE_NS:
+        if last is None or abs(stamp_ns - self._stamp_ns) > MAX_PAUSE_NS:  # a camera that lags goes back a little
             self._tracks = []
             return
         back = pose.rotation.T

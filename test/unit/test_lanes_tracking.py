@@ -79,8 +79,24 @@ def test_a_jump_in_time_or_place_forgets_all_lines(tracker):
     labels = lanes_scene.street(TRUTH)
     after = tracker.update([lanes_scene.observe(labels, 200_000_000, far)])
     assert {line.id for line in after.lines}.isdisjoint(line.id for line in first.lines)
+    tracker.update([lanes_scene.observe(labels, 1_150_000_000, far)])
     earlier = tracker.update([lanes_scene.observe(labels, 0, far)])
     assert {line.id for line in earlier.lines}.isdisjoint(line.id for line in after.lines)
+
+
+def test_a_camera_that_lags_does_not_cost_the_lines_of_the_others(tracker):
+    """Its image is 30 ms older than the last one of the camera that sees lines, and shows none."""
+    drive(tracker, 6)
+    side = lanes_scene.observe(np.full((320, 480), ROAD, np.uint8), 5 * 50_000_000 - 30_000_000, pose_at(4.4))
+    for i in (6, 7):
+        lagging = tracker.update([side])
+        assert (lagging.ego_left.id, lagging.ego_right.id) == (1, 2)
+        assert lagging.width_m == pytest.approx(3.6, abs=0.04)
+        seen = lanes_scene.observe(lanes_scene.street(TRUTH, odom=pose_at(float(i))), i * 50_000_000, pose_at(float(i)))
+        result = tracker.update([seen])
+        assert (result.ego_left.id, result.ego_right.id) == (1, 2)
+        assert result.offset_m == pytest.approx(0.0, abs=0.05)
+        side = side._replace(stamp_ns=seen.stamp_ns - 30_000_000, odom_from_vehicle=pose_at(i - 0.6))
 
 
 def test_no_observation_gives_no_line(tracker):

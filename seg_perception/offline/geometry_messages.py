@@ -77,8 +77,12 @@ class GeometryMessages:
             merged = GroundPoints(*(np.concatenate(parts) for parts in zip(*clouds, strict=True)))
             yield messages.pack(f'{self._node}/points', POINT_CLOUD, stamp_ns, self._cloud(merged, stamp_ns))
         shapes = [*_lane_shapes(result.lanes), *(s for r in usable for s in self._regions(r, motion_to(newest, r)))]
-        array = messages.new(MARKERS, [*self._markers(shapes, stamp_ns)])
-        self._shown = {(s.namespace, s.id) for s in shapes}
+        cameras = ('', *(r.camera for r in usable))  # what others have seen stays until they say more
+        gone = {key for key in self._shown if key[0].partition('/')[2] in cameras} - {
+            (s.namespace, s.id) for s in shapes
+        }
+        array = messages.new(MARKERS, [*self._markers(shapes, gone, stamp_ns)])
+        self._shown = self._shown - gone | {(s.namespace, s.id) for s in shapes}
         yield messages.pack(f'{self._node}/markers', MARKERS, stamp_ns, array)
         if result.lanes is not None:
             for side, line in (('left', result.lanes.ego_left), ('right', result.lanes.ego_right)):
@@ -124,8 +128,8 @@ class GeometryMessages:
         for i, footprint in enumerate(obstacle_footprints(r.labels, self._labels, self._contours, *geometry)):
             yield _Shape(f'obstacles/{r.camera}', i, _moved(footprint.contact_m, motion), 0.25, OBSTACLE)
 
-    def _markers(self, shapes: Sequence[_Shape], stamp_ns: int) -> Iterator[Any]:
-        for namespace, number in sorted(self._shown - {(s.namespace, s.id) for s in shapes}):
+    def _markers(self, shapes: Sequence[_Shape], gone: set[tuple[str, int]], stamp_ns: int) -> Iterator[Any]:
+        for namespace, number in sorted(gone):
             yield self._marker(_Shape(namespace, number, np.zeros((0, 2)), 0.0, LINE), stamp_ns, DELETE)
         for s in shapes:
             yield self._marker(s, stamp_ns, ADD)

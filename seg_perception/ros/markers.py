@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,7 +74,8 @@ class MarkersOutput:
         if self._markers.get_subscription_count():
             shapes = [*lane_shapes(lanes), *self._region_shapes(items, newest)]
             lifetime_s = self._config.image_timeout_s
-            self._markers.publish(self._marker_messages.fill(shapes, header, ground_z_m, lifetime_s))
+            cameras = {i.result.camera for i in items}
+            self._markers.publish(self._marker_messages.fill(shapes, header, ground_z_m, lifetime_s, cameras))
         for side, line in (('left', lanes.ego_left), ('right', lanes.ego_right)):
             if self._paths[side].get_subscription_count():
                 self._paths[side].publish(self._path_messages[side].fill(line, header, ground_z_m))
@@ -130,14 +131,20 @@ class MarkerMessages:
         self._idle: list[Marker] = []
         self._points: list[Point] = []
 
-    def fill(self, shapes: Sequence[Shape], header: Header, ground_z_m: float, lifetime_s: float) -> MarkerArray:
-        """Return markers for `shapes`, and deletions of those of the last call that are there no more.
+    def fill(
+        self, shapes: Sequence[Shape], header: Header, ground_z_m: float, lifetime_s: float, cameras: Collection[str]
+    ) -> MarkerArray:
+        """Return markers for `shapes`, and deletions of those shown before that `cameras` see no more.
 
         The message is valid until the next call.
+
+        Args:
+            cameras: those of this run; what others have seen stays until they say more, or its lifetime is over.
         """
         seconds = math.floor(lifetime_s)
         lifetime = Duration(sec=seconds, nanosec=round((lifetime_s - seconds) * 1e9))
-        gone, self._shown, used = self._shown, {}, 0
+        concerned = [key for key in self._shown if key[0].partition('/')[2] in ('', *cameras)]
+        gone, used = {key: self._shown.pop(key) for key in concerned}, 0
         for s in shapes:
             key = (s.namespace, s.id)
             marker = gone.pop(key, None) or self._new()
@@ -152,7 +159,7 @@ class MarkerMessages:
             marker.header, marker.action = header, Marker.DELETE
             marker.points.clear()
         self._idle += gone.values()
-        return MarkerArray(markers=[*gone.values(), *self._shown.values()])
+        return MarkerArray(markers=[*gone.values(), *(self._shown[s.namespace, s.id] for s in shapes)])
 
     def _new(self) -> Marker:
         if self._idle:

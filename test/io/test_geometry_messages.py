@@ -40,3 +40,14 @@ def test_what_a_camera_that_lags_saw_is_moved_with_the_vehicle() -> None:
     assert len(alone['road']) > 4
     np.testing.assert_allclose(both['points'][:n], alone['points'] - [1.0, 0.0, 0.0], atol=1e-4)
     np.testing.assert_allclose(both['road'], alone['road'] - [1.0, 0.0], atol=1e-4)
+
+
+def test_what_one_camera_saw_stays_while_others_are_processed() -> None:
+    pipeline = Pipeline(PipelineConfig(GridConfig(x_max_m=20.0)), FakeEngine())
+    made = GeometryMessages(DEFAULT_LABELS, GridConfig(x_max_m=20.0), 'base_link', '/n')
+    found = []
+    for i, camera in enumerate(('front', 'late', 'front')):
+        frame = Frame(camera, 10**9 + i, ROAD, CAMERA, Pose.mounted(0.0, 0.0, 1.5, 0.0, 0.1, 0.0))
+        (array,) = (m for m in made.of(pipeline.run([frame])) if m.topic == '/n/markers')
+        found.append([(m.ns, m.action) for m in messages.deserialize(array.data, array.msgtype).markers])
+    assert found == [[('road/front', 0)], [('road/late', 0)], [('road/front', 0)]]

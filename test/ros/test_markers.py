@@ -35,14 +35,29 @@ def test_ego_lines_stand_out_and_keep_their_ids() -> None:
 def test_markers_have_points_lifetime_and_delete_what_is_gone() -> None:
     messages = MarkerMessages()
     before = [Shape('lane_lines', i, np.array([[9.0, 9.0]] * 3), 0.3, LINE) for i in (4, 5)]
-    assert len(messages.fill(before, HEADER, 0.0, 1.0).markers) == 2
+    assert len(messages.fill(before, HEADER, 0.0, 1.0, ()).markers) == 2
     shape = Shape('lane_lines', 4, np.array([[1.0, 2.0], [3.0, 4.0]]), 0.15, LINE)
-    gone, here = messages.fill([shape], HEADER, -0.3, 1.5).markers
+    gone, here = messages.fill([shape], HEADER, -0.3, 1.5, ()).markers
     assert (gone.action, gone.ns, gone.id) == (Marker.DELETE, 'lane_lines', 5)
     assert (here.action, here.type, here.id) == (Marker.ADD, Marker.LINE_STRIP, 4)
     assert [(p.x, p.y, p.z) for p in here.points] == [(1.0, 2.0, -0.3), (3.0, 4.0, -0.3)]
     assert (here.lifetime.sec, here.lifetime.nanosec) == (1, 500_000_000)
     assert here.header.frame_id == 'base_link'
+
+
+def test_what_one_camera_sees_stays_while_others_are_processed() -> None:
+    messages = MarkerMessages()
+    front, left = (Shape(f'obstacles/{c}', 0, np.array([[9.0, 9.0]] * 3), 0.3, LINE) for c in ('front', 'left'))
+
+    def fill(*shapes: Shape, camera: str) -> list[tuple[str, int]]:
+        return [(m.ns, m.action) for m in messages.fill(shapes, HEADER, 0.0, 1.0, [camera]).markers]
+
+    assert fill(front, camera='front') == [('obstacles/front', Marker.ADD)]
+    assert fill(left, camera='left') == [('obstacles/left', Marker.ADD)]
+    assert fill(front, camera='front') == [('obstacles/front', Marker.ADD)]
+    assert fill(camera='front') == [('obstacles/front', Marker.DELETE)]
+    assert fill(camera='left') == [('obstacles/left', Marker.DELETE)]
+    assert fill(camera='left') == []
 
 
 def test_a_path_follows_the_line_and_is_empty_without_one() -> None:

@@ -44,6 +44,8 @@ def read_calibration(path: Path) -> Calibration:
             return Calibration(model, None)
         x, y, z, roll, pitch, yaw = (float(v) for v in extrinsics)
         return Calibration(model, Pose.mounted(x, y, z, roll, pitch, yaw))
+    except CameraError as error:
+        raise CameraError(f'{path}: {error}') from error
     except (KeyError, TypeError, ValueError) as error:
         raise CameraError(
             f'{path}: not a calibration ({error!r}); expected image_width, image_height, camera_matrix and, if known, '

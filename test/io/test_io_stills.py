@@ -52,6 +52,10 @@ def test_an_unusable_calibration_file_is_an_error(folder):
     (folder / 'camera_info.yaml').write_text('image_width: 96\n')
     with pytest.raises(CameraError, match=r"not a calibration \(KeyError\('image_height'\)\)"):
         open_recording(str(folder))
+    numbers = 'image_width: 96\nimage_height: 64\ncamera_matrix: [-80, 0, 47.5, 0, 80, 31.5, 0, 0, 1]\n'
+    (folder / 'camera_info.yaml').write_text(numbers)
+    with pytest.raises(CameraError, match=r'camera_info.yaml: focal lengths are -80'):
+        open_recording(str(folder))
 
 
 def test_a_folder_without_images_is_refused(tmp_path):

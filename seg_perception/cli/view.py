@@ -14,7 +14,7 @@ EPILOG = """\b
 Examples:
   seg_perception view                         (then open http://127.0.0.1:8080/)
   seg_perception view --open
-  ssh -L 8080:localhost:8080 vehicle seg_perception view      (from your desk)
+  ssh -L 8080:localhost:8080 vehicle          (from your desk; in it: seg_perception view)
   seg_perception view --host 0.0.0.0          (everybody on the network sees the cameras)
 """
 

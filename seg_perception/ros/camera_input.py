@@ -105,11 +105,11 @@ class CameraInput:
     def in_order(self, message: Any) -> bool:
         """Check an image's stamp against the last one; False when the image is to be left out.
 
-        An image of the same stamp is the same image: a driver that hangs, or a relay that sends twice. 0 is no stamp.
+        An image of the same stamp is the same image: a driver that hangs, or a relay that sends twice.
         """
         ns = convert.stamp_ns(message.header.stamp)
         last, self._last_ns = self._last_ns, ns
-        if last is None or ns > last or ns == last == 0:
+        if last is None or ns > last:
             return True
         if last - ns < JUMP_BACK_NS:
             self._last_ns = last

@@ -121,6 +121,7 @@ class Processor:
 
     def _frame(self, camera: CameraInput, message: Any, calibration: Calibration, geometry: bool) -> Frame | None:
         """Decode a message and add where its camera was; None when the image cannot be used."""
+        self._require_stamp(camera, message)
         self._follow_clock(camera, message)
         if not camera.in_order(message):
             return None
@@ -134,6 +135,14 @@ class Processor:
         stamp_ns, hood = convert.stamp_ns(message.header.stamp), camera.config.hood
         frame = Frame(camera.name, stamp_ns, picture, calibration.model, hood=hood)
         return self._located(camera, message, frame, calibration) if geometry else frame
+
+    def _require_stamp(self, camera: CameraInput, message: Any) -> None:
+        """Stamp an image of stamp 0, which means "not set", with the time now: evidence without a time would never age."""
+        missing = convert.stamp_ns(message.header.stamp) == 0
+        if missing:
+            message.header.stamp = self._clock.now().to_msg()
+        text = 'images have stamp 0, so they get the time at which they are processed; set header.stamp in the driver'
+        _hold(camera.status.problems, 'no_stamp', missing, text)
 
     def _follow_clock(self, camera: CameraInput, message: Any) -> None:
         """Start afresh when time goes back, but not for the clock of one camera while others go on."""

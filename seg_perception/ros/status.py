@@ -64,6 +64,7 @@ class CameraStatus:
         'stale',
         'restart',
         'stamp',
+        'no_stamp',
     )
 
     def __init__(self, name: str, log: Callable[[str], None]) -> None:

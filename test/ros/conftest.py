@@ -28,6 +28,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
+from seg_perception.engine.fake import FakeEngine
+from seg_perception.ros.node import PerceptionNode
+
 HERE = Path(__file__).parent
 DOMAIN = 1 + os.getpid() % 100
 """Linux has ports for domains 0 to 101; the process id keeps concurrent test runs apart."""
@@ -270,3 +273,24 @@ def shared_node(tmp_path_factory: pytest.TempPathFactory, client: Client) -> Ite
     for topic in [t for t in client.received if t.startswith('/seg_perception/')]:
         client.ignore(topic)
     assert node.stop(signal.SIGTERM) == 0, node.text()
+
+
+@pytest.fixture
+def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A node in this process with two cameras and a fake engine, not configured yet."""
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(DOMAIN))
+    mounted = '[0.0, 0.0, 1.5, 0.0, 0.1, {yaw}]'
+    params = {
+        'model': 'fake',
+        'cameras': '[front, left]',
+        'front.extrinsics': mounted.format(yaw=0.0),
+        'left.extrinsics': mounted.format(yaw=1.2),
+        'grid.hold_s': '60.0',
+        'image_timeout_s': '60.0',
+    }
+    rclpy.init(args=['--ros-args', *(a for k, v in params.items() for a in ('-p', f'{k}:={v}'))])
+    made = PerceptionNode(lambda *_, **__: FakeEngine())
+    yield made
+    made.close()
+    made.destroy_node()
+    rclpy.try_shutdown()

@@ -1,149 +1,24 @@
-"""The node in this process: what lifecycle, services, parameters and clocks do to inputs, evidence and latched grid."""
+"""The node in this process: what clocks, stamps, parameters and calibrations do to evidence and outputs."""
 
 from __future__ import annotations
 
 import array
-import os
-import threading
 import time
 
 import numpy as np
 import pytest
-import rclpy
 from builtin_interfaces.msg import Time
 from nav_msgs.msg import Odometry
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image
-from std_srvs.srv import SetBool
 
 from seg_perception.engine.fake import FakeEngine
-from seg_perception.errors import EngineError
-from seg_perception.grid import OccupancyGrid
 from seg_perception.io.messages import IMAGE
 from seg_perception.labels import DEFAULT_LABELS
 from seg_perception.ros import convert
-from seg_perception.ros.node import PerceptionNode, start
 
 ROAD = np.full((64, 96, 3), DEFAULT_LABELS.classes[0].color, np.uint8)
-MOUNTED = '[0.0, 0.0, 1.5, 0.0, 0.1, {yaw}]'
-FREE_GRID = OccupancyGrid(np.zeros((2, 3), np.int8), 0.5, 0.0, 0.0, 'vehicle', 1, 4.0)
-
-
-@pytest.fixture
-def node(monkeypatch):
-    """A node that is not configured yet."""
-    monkeypatch.setenv('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
-    params = {
-        'model': 'fake',
-        'cameras': '[front, left]',
-        'front.extrinsics': MOUNTED.format(yaw=0.0),
-        'left.extrinsics': MOUNTED.format(yaw=1.2),
-        'grid.hold_s': '60.0',
-        'image_timeout_s': '60.0',
-    }
-    rclpy.init(args=['--ros-args', *(a for k, v in params.items() for a in ('-p', f'{k}:={v}'))])
-    made = PerceptionNode(lambda *_, **__: FakeEngine())
-    yield made
-    made.close()
-    made.destroy_node()
-    rclpy.try_shutdown()
-
-
-def enable(node, enabled):
-    return node._on_set_enabled(SetBool.Request(data=enabled), SetBool.Response())
-
-
-def soon(condition):
-    """Wait for another thread."""
-    end = time.monotonic() + 5.0
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.01)
-    return condition()
-
-
-def taken(node):
-    """Say of which cameras a new image would be kept."""
-    kept = []
-    for name, camera in node.inputs.items():
-        camera.take()
-        camera._arrived = lambda: None  # the worker sleeps on
-        camera.on_image(bytes(serialize_message(Image())))
-        kept += [name] if camera._slot else []
-    return kept
-
-
-@pytest.mark.parametrize('end', ['trigger_shutdown', 'trigger_deactivate', 'close'])
-def test_no_free_grid_outlives_an_active_node(node, monkeypatch, end):
-    start(node)
-    grid, published = node.processor._outputs.grid, []
-    monkeypatch.setattr(grid._publisher, 'publish', lambda message: published.append(list(message.data)))
-    grid.publish(FREE_GRID, 0.0)
-    getattr(node, end)()
-    assert published == [[0] * 6, [-1] * 6]
-
-
-def test_a_disabled_node_withdraws_the_grid_at_once(node, monkeypatch):
-    start(node)
-    grid, published = node.processor._outputs.grid, []
-    monkeypatch.setattr(grid, 'wanted', lambda: True)
-    monkeypatch.setattr(grid._publisher, 'publish', lambda message: published.append(list(message.data)))
-    grid.publish(FREE_GRID, 0.0)
-    enable(node, False)
-    assert soon(lambda: published == [[0] * 6, [-1] * 6])
-
-
-def test_a_worker_that_hangs_in_its_engine_leaves_no_free_grid(node, monkeypatch):
-    start(node)
-    grid, published, hanging, freed = node.processor._outputs.grid, [], threading.Event(), threading.Event()
-    monkeypatch.setattr(grid, 'wanted', lambda: True)
-    monkeypatch.setattr(grid._publisher, 'publish', lambda message: published.append(list(message.data)))
-    node.processor.run = lambda _: (hanging.set(), freed.wait(20))
-    grid.publish(FREE_GRID, 0.0)
-    node.inputs['front'].on_image(bytes(serialize_message(Image())))
-    assert hanging.wait(5)
-    assert node.set_parameters([Parameter('image_timeout_s', value=0.1)])[0].successful
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    end = time.monotonic() + 5.0
-    while len(published) < 2 and time.monotonic() < end:
-        executor.spin_once(timeout_sec=0.1)
-    executor.remove_node(node)
-    freed.set()
-    assert published == [[0] * 6, [-1] * 6]
-
-
-def test_an_engine_that_cannot_be_opened_again_does_not_hold_up_the_lifecycle(node):
-    start(node)
-    worker = node._worker
-
-    def broken(*_):
-        raise EngineError('the device fell off the bus')
-
-    node.processor.run = worker._open_engine = broken
-    node.inputs['front'].on_image(bytes(serialize_message(Image())))
-    assert soon(lambda: worker.engine_errors > 1)
-    begun_s = time.monotonic()
-    node.trigger_deactivate()
-    node.trigger_cleanup()
-    assert time.monotonic() - begun_s < 2.0
-
-
-def test_an_inactive_node_takes_no_images_whatever_set_enabled_says(node):
-    assert enable(node, True).success
-    node.trigger_configure()
-    assert enable(node, True).success
-    assert taken(node) == []
-    node.trigger_activate()
-    assert taken(node) == ['front', 'left']
-    enable(node, False)
-    assert taken(node) == []
-    node.trigger_deactivate()
-    enable(node, True)
-    assert taken(node) == []
-    node.trigger_activate()
-    assert taken(node) == ['front', 'left']
 
 
 def stamp(seconds):

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.camera import CameraModel, Pose
-from seg_perception.cli.output_file import OutputFile
+from seg_perception.cli.option_types import Number, OutputFile
 from seg_perception.cli.recording_options import read_options, recording_options
 from seg_perception.errors import CameraError, ConfigError, RecordingError
 from seg_perception.frames import to_rgb
@@ -34,9 +34,7 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument('recording')
 @recording_options
-@click.option(
-    '--lane-width', type=click.FloatRange(2.0, 6.0), help='Distance of lane lines in metres: gives height and roll.'
-)
+@click.option('--lane-width', type=Number(2.0, 6.0), help='Distance of lane lines in metres: gives height and roll.')
 @click.option(
     '--frames',
     'limit',
@@ -49,7 +47,7 @@ Examples:
     '--tolerance',
     default=0.5,
     show_default=True,
-    type=click.FloatRange(0.05),
+    type=Number(0.05),
     help='Degrees of pitch or yaw before the exit code is 3.',
 )
 @click.option(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from seg_perception.cli.output_file import OutputFile
+from seg_perception.cli.option_types import OutputFile
 from seg_perception.offline.compare import Comparison, compare_runs
 from seg_perception.offline.compare_page import number, tiles, write_comparison
 from seg_perception.offline.run_folder import read_run

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.camera import CameraModel, Pose
+from seg_perception.cli.option_types import Number
 from seg_perception.cli.recording_options import HOOD_HELP, SixNumbers
 from seg_perception.draw import footprints, grid_picture, grid_things, lane_lines, overlay
 from seg_perception.errors import RecordingError, SegPerceptionError
@@ -66,13 +67,13 @@ Examples:
 @click.option(
     '--model', type=click.Path(path_type=Path, exists=True), help='ONNX model; the shipped fast one by default.'
 )
-@click.option('--rate', type=click.FloatRange(0.1, 120), help="Frames per second [default: the recording's; scenes 8].")
+@click.option('--rate', type=Number(0.1, 120), help="Frames per second [default: the recording's; scenes 8].")
 @click.option('--topic', metavar='TOPIC', help='Image topic of a bag that has several.')
 @click.option(
     '--camera-info', type=click.Path(path_type=Path, exists=True), help='Calibration YAML of a video or folder.'
 )
 @click.option('--extrinsics', type=SixNumbers(), help='Camera mounting in the vehicle (m, rad).')
-@click.option('--hood', type=click.FloatRange(0, 0.9), default=0.0, help=HOOD_HELP)
+@click.option('--hood', type=Number(0, 0.9), default=0.0, help=HOOD_HELP)
 def command(
     source: str,
     out: Path,

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from seg_perception.cli.output_file import OutputFile
+from seg_perception.cli.option_types import OutputFile
 from seg_perception.engine import BACKENDS, open_engine
 
 EPILOG = """\b

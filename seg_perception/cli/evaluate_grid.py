@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.camera import PLUMB_BOB, Pose
-from seg_perception.cli.output_file import OutputFile
+from seg_perception.cli.option_types import OutputFile
 from seg_perception.engine import open_engine
 from seg_perception.errors import ConfigError
 from seg_perception.frames import from_array, to_network

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from seg_perception.cli.option_types import Number
 from seg_perception.errors import ConfigError
 
 EPILOG = """\b
@@ -34,7 +35,7 @@ Examples:
 )
 @click.option(
     '--exposure',
-    type=click.FloatRange(0, 1, max_open=True),
+    type=Number(0, 1, max_open=True),
     help='Mean brightness that darker images are lifted to, instead of the training one; 0 for none.',
 )
 @click.option(

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from seg_perception.cli.option_types import Number
 from seg_perception.cli.recording_options import HOOD_HELP, read_options, recording_options
 from seg_perception.engine import BACKENDS
 from seg_perception.errors import RecordingError
@@ -37,7 +38,7 @@ Examples:
 @click.option(
     '--threads', type=click.IntRange(0), default=0, help='CPU threads of the network [default: one per core].'
 )
-@click.option('--hood', type=click.FloatRange(0, 0.9), default=0.0, help=HOOD_HELP)
+@click.option('--hood', type=Number(0, 0.9), default=0.0, help=HOOD_HELP)
 @click.option('--geometry', is_flag=True, help='Find lane lines too; write points and markers.')
 @click.option('--video/--no-video', default=True, show_default=True, help='Write the video of overlay and grid.')
 @click.option('--jobs', type=click.IntRange(1, 64), default=1, show_default=True, help='Recordings at the same time.')

@@ -47,7 +47,7 @@ class PlayConfig:
     def __post_init__(self) -> None:
         if not 0.01 <= self.rate <= 100:
             raise ConfigError(f'rate is {self.rate}; expected 0.01 to 100 times the recorded speed')
-        if self.wait_s < 0:
+        if not self.wait_s >= 0:
             raise ConfigError(f'wait is {self.wait_s} s; expected 0 or more')
         if self.subscribers < 1:
             raise ConfigError(f'subscribers is {self.subscribers}; expected 1 or more')

@@ -51,7 +51,7 @@ class ProbeOptions:
     def __post_init__(self) -> None:
         if not 0.5 <= self.duration_s <= 600.0:
             raise ConfigError(f'duration is {self.duration_s} s; expected 0.5 to 600')
-        if self.min_rate_hz <= 0:
+        if not self.min_rate_hz > 0:
             raise ConfigError(f'lowest rate is {self.min_rate_hz} Hz; expected more than 0')
         for camera in self.cameras:
             name, _, topic = camera.partition('=')

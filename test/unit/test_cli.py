@@ -127,6 +127,15 @@ def test_a_path_that_cannot_be_used_is_one_line(
         in_process(monkeypatch, OSError('a bug'), 'view')
 
 
+@pytest.mark.parametrize(
+    'arguments', [('process', 'x', '--hood'), ('check-camera', 'x', '--tolerance'), ('demo', 'x', '--rate')]
+)
+def test_nan_is_in_no_range(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments, 'nan')
+    assert done.returncode == 2
+    assert "'nan' is no number" in done.stderr
+
+
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     assert in_process(monkeypatch, KeyboardInterrupt(), 'view') == 130
 

@@ -95,15 +95,19 @@ def from_array(pixels: UInt8, encoding: str = 'bgr8') -> Image:
     return Image(pixels, encoding, pixels.shape[1], pixels.shape[0])
 
 
-def decompress(data: Any) -> Image:
+def decompress(data: Any, *, upright: bool = False) -> Image:
     """Decode JPEG, PNG or any other still format that OpenCV reads (sensor_msgs/CompressedImage).
+
+    Args:
+        upright: turn a photo as its EXIF says. A camera's calibration is that of the pixels as they are sent.
 
     Raises:
         FrameError: empty, corrupt or unknown data.
     """
     buffer = np.frombuffer(data, np.uint8)
+    flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        pixels = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if len(buffer) else None
+        pixels = cv2.imdecode(buffer, flags) if len(buffer) else None
     except cv2.error:  # a header that claims an absurd size
         pixels = None
     if pixels is None:

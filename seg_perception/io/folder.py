@@ -37,7 +37,7 @@ class FolderRecording:
         frame_id = f'{self._options.camera_name}_optical_frame'
         for i, file in enumerate(self._files):
             try:
-                image = decompress(file.read_bytes())
+                image = decompress(file.read_bytes(), upright=True)
             except (OSError, FrameError) as error:
                 self.problems.append(f'{file}: left out: {error}')
                 continue

@@ -1,3 +1,4 @@
+import struct
 import zlib
 
 import cv2
@@ -114,6 +115,16 @@ def test_compressed_images() -> None:
     for bad in (b'', b'not a picture', png[:20], absurd):
         with pytest.raises(FrameError, match=f'{len(bad)} bytes cannot be decoded'):
             frames.decompress(bad)
+
+
+def test_a_cameras_pixels_stay_where_its_calibration_has_them_whatever_exif_says() -> None:
+    rgb = np.zeros((16, 16, 3), np.uint8)
+    rgb[:8] = 255
+    jpeg = cv2.imencode('.jpg', rgb)[1].tobytes()
+    upside_down = struct.pack('<4sIHHHIII', b'II*\0', 8, 1, 0x0112, 3, 1, 3, 0)
+    turned = jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(upside_down) + 8) + b'Exif\0\0' + upside_down + jpeg[2:]
+    assert frames.decompress(turned).pixels[0, 0].tolist() == [255, 255, 255]
+    assert frames.decompress(turned, upright=True).pixels[0, 0].tolist() == [0, 0, 0]
 
 
 def test_labels_are_resized_without_inventing_classes() -> None:

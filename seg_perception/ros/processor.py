@@ -10,7 +10,7 @@ from sensor_msgs.msg import CameraInfo
 
 from seg_perception.engine import Engine
 from seg_perception.errors import CameraError, FrameError
-from seg_perception.pipeline import Frame, Pipeline, PipelineConfig, Result
+from seg_perception.pipeline import Frame, Labelled, Pipeline, PipelineConfig, Result
 from seg_perception.ros import convert
 from seg_perception.ros.camera_input import Calibration, CameraInput
 from seg_perception.ros.camera_outputs import Processed
@@ -79,11 +79,11 @@ class Processor:
             if frame is not None:
                 ready.append((frame, message, calibration.info))
         for first in range(0, len(ready), self.engine.max_batch):
-            self._run_batch(ready[first : first + self.engine.max_batch], geometry)
+            self._run_batch(ready[first : first + self.engine.max_batch], geometry, start)
         if ready:
             self.frame_ms = (time.perf_counter() - start) * 1e3
 
-    def _run_batch(self, batch: Sequence[tuple[Frame, Any, CameraInfo | None]], geometry: bool) -> None:
+    def _run_batch(self, batch: Sequence[tuple[Frame, Any, CameraInfo | None]], geometry: bool, start: float) -> None:
         labelled = self._pipeline.label([frame for frame, _, _ in batch])
         rgb = self.engine.input(len(batch))
         items = [
@@ -92,7 +92,7 @@ class Processor:
         ]
         self._outputs.publish_labels(items, self.config)
         result = self._pipeline.place(
-            labelled,
+            self._in_time(labelled, time.perf_counter() - start),
             want_grid=self._outputs.grid.wanted(),
             want_lanes=geometry and self._outputs.wants_lanes(),
             want_ground=geometry,
@@ -101,6 +101,13 @@ class Processor:
         self._outputs.publish_placed(placed, result.grid, self.config)
         self.engine_ms = result.engine_ms
         self._note(result, geometry)
+
+    def _in_time(self, labelled: Labelled, took_s: float) -> Labelled:
+        """Leave labels that a hanging engine gave too late out of the grid: it was withdrawn meanwhile, for good reason."""
+        if took_s <= self.config.image_timeout_s:
+            return labelled
+        text = f'the labels took {took_s:.1f} s, more than image_timeout_s; raise it, or take a faster model'
+        return labelled._replace(cameras=tuple(r._replace(problem=CameraError(text)) for r in labelled.cameras))
 
     def _note(self, result: Result, geometry: bool) -> None:
         now_ns = self._clock.now().nanoseconds

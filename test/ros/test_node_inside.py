@@ -151,6 +151,20 @@ def test_evidence_of_cameras_without_stamps_ages_as_well(cameras):
     assert 'stamp 0' in cameras.node.inputs['front'].status.problems.current['no_stamp']
 
 
+def test_labels_that_come_too_late_are_not_in_the_grid(cameras, monkeypatch):
+    """The engine hung; what was free when it began may not be free when it is done."""
+    cameras.set('image_timeout_s', 0.1)
+    engine, infer = cameras.node.processor.engine, FakeEngine.infer
+    with monkeypatch.context() as hanging:
+        hanging.setattr(engine, 'infer', lambda n: (time.sleep(0.2), infer(engine, n))[1])
+        cameras.see(100.0, front=ROAD)
+    assert cameras.grids == []
+    assert 'more than image_timeout_s' in cameras.node.inputs['front'].status.problems.current['no_grid']
+    cameras.see(100.3, front=ROAD)
+    assert ahead(cameras.grids[-1]) == {0}
+    assert 'no_grid' not in cameras.node.inputs['front'].status.problems.current
+
+
 def test_parameters_that_do_not_concern_the_grid_leave_its_evidence(cameras):
     cameras.see(100.0, front=ROAD, left=ROAD)
     cameras.set('overlay_alpha', 0.25)

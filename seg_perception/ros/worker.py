@@ -171,6 +171,8 @@ class Worker:
                 self._pause(REOPEN_S)
                 continue
             processor.configure(processor.config, self.engine)
+            for camera in self._inputs.values():
+                camera.take()  # opening may have taken minutes, and the camera may have stopped since
             self.engine_problem = ''
             return
 

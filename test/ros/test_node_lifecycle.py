@@ -13,6 +13,7 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 
+from seg_perception.engine.fake import FakeEngine
 from seg_perception.errors import EngineError
 from seg_perception.grid import OccupancyGrid
 from seg_perception.ros.node import start
@@ -97,6 +98,27 @@ def test_an_engine_that_cannot_be_opened_again_does_not_hold_up_the_lifecycle(no
     node.trigger_deactivate()
     node.trigger_cleanup()
     assert time.monotonic() - begun_s < 2.0
+
+
+def test_an_image_that_waited_for_the_engine_to_be_opened_again_is_skipped(node):
+    start(node)
+    worker, camera, seen = node._worker, node.inputs['front'], []
+
+    def broken(_):
+        raise EngineError('the device fell off the bus')
+
+    def reopened():
+        camera.on_image(bytes(serialize_message(Image())))
+        node.processor.run = lambda messages: seen.extend(messages)
+        return FakeEngine()
+
+    node.processor.run, worker._open_engine = broken, reopened
+    camera.on_image(bytes(serialize_message(Image())))
+    assert soon(lambda: worker.engine_errors == 1 and not worker.engine_problem)
+    time.sleep(0.3)
+    assert seen == []
+    camera.on_image(bytes(serialize_message(Image())))
+    assert soon(lambda: seen == ['front'])
 
 
 def test_an_inactive_node_takes_no_images_whatever_set_enabled_says(node):

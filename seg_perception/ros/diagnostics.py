@@ -73,6 +73,11 @@ class Diagnostics:
         values['frame ms'] = self._processor.frame_ms
         if self._worker.engine_problem:
             return self._status('engine', DiagnosticStatus.ERROR, self._worker.engine_problem, values)
+        since_s = self._worker.run_since_s
+        run_s = 0.0 if since_s is None else time.monotonic() - since_s
+        if run_s > self._config.image_timeout_s:
+            text = f'no answer for {run_s:.0f} s; when that goes on, restart the node and look at the device'
+            return self._status('engine', DiagnosticStatus.ERROR, text, values)
         return self._status('engine', DiagnosticStatus.OK, 'running' if self.enabled else 'disabled', values)
 
     def _camera(self, camera: CameraInput) -> DiagnosticStatus:

@@ -26,6 +26,8 @@ class Worker:
         self.engine_errors = 0
         self.engine_problem = ''
         """Why the engine does not run; '' while it does."""
+        self.run_since_s: float | None = None
+        """time.monotonic() at the beginning of the run in progress; None between runs."""
         self.crash: BaseException | None = None
         """What ended the thread; None unless it was not asked to end."""
         self._open_engine, self._log_error = open_engine, log_error
@@ -146,11 +148,16 @@ class Worker:
         if not messages:
             processor.expire()
             return
+        problem = ''
+        self.run_since_s = time.monotonic()
         try:
             processor.run(messages)
         except EngineError as error:
+            problem = str(error)
+        self.run_since_s = None
+        if problem:
             self.engine_errors += 1
-            self._reopen(processor, str(error))
+            self._reopen(processor, problem)
 
     def _reopen(self, processor: Processor, problem: str) -> None:
         """Close the engine and open it again until that works; the images of that time are skipped."""

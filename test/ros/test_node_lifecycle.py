@@ -80,8 +80,10 @@ def test_a_worker_that_hangs_in_its_engine_leaves_no_free_grid(node, monkeypatch
     while len(published) < 2 and time.monotonic() < end:
         executor.spin_once(timeout_sec=0.1)
     executor.remove_node(node)
-    freed.set()
     assert published == [[0] * 6, [-1] * 6]
+    assert soon(lambda: node._diagnostics._engine().message.startswith('no answer for'))
+    freed.set()
+    assert soon(lambda: node._diagnostics._engine().message == 'running')
 
 
 def test_an_engine_that_cannot_be_opened_again_does_not_hold_up_the_lifecycle(node):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +64,12 @@ class DatasetConfig:
 
     def __post_init__(self) -> None:
         require(self.every >= 1, 'datasets.every', self.every, 'at least 1')
+        for name in ('match', 'exclude', 'select'):
+            try:
+                re.compile(getattr(self, name))
+            except re.error as error:
+                text = f'datasets.{name} is {getattr(self, name)!r}; expected a regular expression ({error})'
+                raise ConfigError(text) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +169,9 @@ class TrainConfig:
         for name in ('input_height', 'input_width', 'crop_height', 'crop_width'):
             value = getattr(self, name)
             require(value > 0 and value % 32 == 0, name, value, 'a positive multiple of 32')
-        for name in ('batch', 'steps', 'epoch_steps'):
+        for name in ('batch', 'steps', 'epoch_steps', 'workers'):
             require(getattr(self, name) >= 1, name, getattr(self, name), 'at least 1')
+        require(isinstance(self.seed, int), 'seed', self.seed, 'a whole number')
         require(self.rate > 0, 'rate', self.rate, 'positive')
         for name in ('ema', 'rare'):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), '0..1')
@@ -180,9 +188,10 @@ def _build(kind: type[T], values: Any, where: str) -> T:
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise ConfigError(f'{where}: unknown keys {unknown}; expected some of {sorted(known)}')
-    try:
-        return kind(**values)
-    except TypeError as error:
+    try:  # YAML takes 8e-4 for text
+        numbers = {k: float(v) for k, v in values.items() if isinstance(v, str) and isinstance(known[k].default, float)}
+        return kind(**{**values, **numbers})
+    except (TypeError, ValueError) as error:
         raise ConfigError(f'{where}: {error}') from error
 
 
@@ -194,8 +203,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         data = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except OSError as error:
-        raise ConfigError(f'{path}: cannot read ({error.strerror}); give the path of a YAML file') from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, 'strerror', None) or error
+        raise ConfigError(f'{path}: cannot read ({reason}); give the path of a YAML file') from error
     except yaml.YAMLError as error:
         raise ConfigError(f'{path}: not YAML ({" ".join(str(error).split())}); correct that line') from error
     if not isinstance(data, dict):
@@ -234,9 +244,9 @@ def parse_train_config(data: Mapping[str, Any], where: str) -> TrainConfig:
         raise ConfigError(f'{where}: datasets is {entries!r}; expected a list of data sets')
     values['datasets'] = tuple(_build(DatasetConfig, e, f'{where}: datasets[{i}]') for i, e in enumerate(entries))
     for name, kind in (('network', NetworkConfig), ('loss', LossConfig), ('augment', AugmentConfig)):
-        section = dict(values.get(name) or {})
-        if isinstance(section.get('class_weights'), list):
-            section['class_weights'] = tuple(float(w) for w in section['class_weights'])
+        section = values.get(name) or {}
+        if isinstance(section, Mapping) and isinstance(section.get('class_weights'), list):
+            section = {**section, 'class_weights': tuple(float(w) for w in section['class_weights'])}
         values[name] = _build(kind, section, f'{where}: {name}')
     if 'classes' in values:
         values['classes'] = LabelMap.from_dicts(values['classes'])

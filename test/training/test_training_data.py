@@ -187,6 +187,11 @@ def test_photometric_repeats_with_its_seed_and_differs_with_another(street_frame
         ({'loss': {'hard_fraction': 0}}, r'hard_fraction is 0; expected \(0, 1\]'),
         ({'loss': {'class_weights': [1, 2]}}, r'class_weights is .*; expected 6 numbers'),
         ({'augment': {'flip': 2}}, 'augment.flip is 2; expected 0..1'),
+        ({'augment': 3}, 'augment is 3; expected a mapping'),
+        ({'seed': 'x'}, "seed is 'x'; expected a whole number"),
+        ({'datasets': [{'root': 'x', 'mapping': 'x', 'match': '('}]}, r"match is '\('; expected a regular expression"),
+        ({'workers': 0}, 'workers is 0; expected at least 1'),
+        ({'rate': 'fast'}, "could not convert string to float: 'fast'"),
         ({'datasets': []}, 'datasets is .*; expected at least one'),
         ({'datasets': [{'root': 'x'}]}, 'mapping'),
     ],
@@ -197,9 +202,18 @@ def test_bad_training_values_are_named(change: dict[str, object], words: str) ->
         parse_train_config(base | change, 'run.yaml')
 
 
+def test_a_rate_without_a_point_is_a_number() -> None:
+    changed = change_values({'datasets': [{'root': 'x', 'mapping': 'x.yaml'}]}, ['rate=8e-4', 'augment.flip=1e-1'])
+    config = parse_train_config(changed, 'run.yaml')
+    assert (config.rate, config.augment.flip) == (8e-4, 0.1)
+
+
 def test_yaml_errors_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r'none.yaml: cannot read'):
         read_yaml(tmp_path / 'none.yaml')
+    (tmp_path / 'film.yaml').write_bytes(b'\xff\xfe\x00')
+    with pytest.raises(ConfigError, match=r'film.yaml: cannot read'):
+        read_yaml(tmp_path / 'film.yaml')
     (tmp_path / 'bad.yaml').write_text('a: [1', encoding='utf-8')
     with pytest.raises(ConfigError, match=r'bad.yaml: not YAML'):
         read_yaml(tmp_path / 'bad.yaml')

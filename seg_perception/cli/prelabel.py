@@ -80,7 +80,7 @@ def command(
             if (seen[frame.camera] - 1) % every:
                 continue
             result = pipeline.run([Frame(frame.camera, frame.stamp_ns, frame.image)], want_grid=False).cameras[0]
-            name = f'{frame.camera}_{frame.stamp_ns}'
+            name = frame.name or f'{frame.camera}_{frame.stamp_ns}'
             rgb = to_rgb(frame.image)
             _write(out, name, rgb, labels_to_size(result.labels, rgb.shape[1], rgb.shape[0]), labels)
             ranked.append(rank(name, result.confidence))

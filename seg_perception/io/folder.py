@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,7 @@ class FolderRecording:
         """Yield all frames; a file that is no image is left out and named in `problems`."""
         period_ns = 1e9 / (self._options.rate_hz or DEFAULT_RATE_HZ)
         frame_id = f'{self._options.camera_name}_optical_frame'
+        stems = Counter(f.stem for f in self._files)
         for i, file in enumerate(self._files):
             try:
                 image = decompress(file.read_bytes(), upright=True)
@@ -42,7 +44,8 @@ class FolderRecording:
                 self.problems.append(f'{file}: left out: {error}')
                 continue
             stamp = FIRST_STAMP_NS + round(i * period_ns)
-            yield RecordedFrame(self._options.camera_name, stamp, frame_id, image, self._model, self._pose, None)
+            name = file.stem if stems[file.stem] == 1 else file.name
+            yield RecordedFrame(self._options.camera_name, stamp, frame_id, image, self._model, self._pose, None, name)
 
     def messages(self) -> Iterator[TimedMessage]:
         """Yield images, camera_info and /tf_static."""

@@ -44,6 +44,8 @@ class RecordedFrame(NamedTuple):
     """Pose of the optical frame in the vehicle; None when unknown."""
     odom_from_vehicle: Pose | None
     """Pose of the vehicle in odom at the stamp; None without odometry around it."""
+    name: str = ''
+    """Name of a file's frame, without its ending unless that tells it from another; '' where frames have none."""
 
 
 class TimedMessage(NamedTuple):

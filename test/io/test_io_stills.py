@@ -48,6 +48,13 @@ def test_a_file_that_is_no_image_is_left_out_and_named(folder):
     assert 'frame10.png: left out' in recording.problems[0]
 
 
+def test_frames_of_files_keep_their_names(folder):
+    (folder / 'frame10.jpg').write_bytes((folder / 'frame10.png').read_bytes())
+    names = [f.name for f in open_recording(str(folder)).frames()]
+    stems = {p.stem for p in folder.glob('*.png')} - {'frame10'}
+    assert sorted(names) == sorted({*stems, 'frame10.jpg', 'frame10.png'})
+
+
 def test_an_unusable_calibration_file_is_an_error(folder):
     (folder / 'camera_info.yaml').write_text('image_width: 96\n')
     with pytest.raises(CameraError, match=r"not a calibration \(KeyError\('image_height'\)\)"):

@@ -55,7 +55,7 @@ def test_labels_masks_and_grid_are_those_of_the_pipeline(write_bag, made, tmp_pa
     recording = open_recording(str(tmp_path / 'drive'))
     found = {(topic, t): data for topic, _, t, data in read_back(folder)}
     for frame in recording.frames():
-        result = pipeline.run([Frame(*frame[:2], *frame[3:])])
+        result = pipeline.run([Frame(*frame[:2], *frame[3:7])])
         labels = result.cameras[0].labels
 
         def pixels(topic, stamp_ns=frame.stamp_ns):

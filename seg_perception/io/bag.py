@@ -99,14 +99,21 @@ class BagRecording:
 
     def _stamped(self, names: set[str]) -> Iterator[TimedMessage]:
         """Yield messages; an image or camera_info of stamp 0, which means "not set", has the time of its recording."""
-        cameras = {c.topic for c in self._cameras} | {c.info_topic for c in self._cameras}
+        images = {c.topic for c in self._cameras}
+        cameras = images | {c.info_topic for c in self._cameras}
         found: Counter[str] = Counter()
+        last: dict[str, int] = {}
         for message in self._readable(names):
-            if message.topic in cameras and messages.header_stamp(message.data) == 0:
-                found[message.topic] += 1
-                message = message._replace(data=messages.with_header_stamp(message.data, message.stamp_ns))
+            if message.topic in cameras:
+                stamp = messages.header_stamp(message.data)
+                if stamp == 0:
+                    found[f'{message.topic}: stamp 0; took the time of recording'] += 1
+                    message = message._replace(data=messages.with_header_stamp(message.data, message.stamp_ns))
+                elif message.topic in images and last.get(message.topic) == stamp:
+                    found[f'{message.topic}: same stamp as the image before; they cannot be told apart'] += 1
+                last[message.topic] = stamp
             yield message
-        self.problems += [f'{self.source}: {n} x {t}: stamp 0; took the time of recording' for t, n in found.items()]
+        self.problems += [f'{self.source}: {n} x {text}' for text, n in found.items()]
 
     def _early(self) -> Iterator[TimedMessage]:
         """Yield what holds for the whole recording, though it may have been recorded after the first image."""

@@ -150,6 +150,16 @@ def test_images_without_stamps_have_the_time_of_their_recording(tmp_path, made):
     assert played == [f.stamp_ns for f in frames]
 
 
+def test_images_of_one_stamp_are_pointed_out(tmp_path, made):
+    with BagWriter(tmp_path / 'bag') as bag:
+        for m in made.messages(3):
+            stuck = m.msgtype == messages.IMAGE
+            bag.write(m._replace(data=messages.with_header_stamp(m.data, made.stamp(0))) if stuck else m)
+    recording, frames = read(tmp_path / 'bag')
+    assert len(frames) == 3
+    assert any('2 x /front/image_raw: same stamp as the image before' in p for p in recording.problems)
+
+
 def test_a_calibration_that_changes_belongs_to_the_frames_after_it(tmp_path, made):
     half = made.camera.resized(48, 32)
     with BagWriter(tmp_path / 'bag') as bag:

@@ -187,3 +187,16 @@ def test_a_pose_that_trembles_costs_no_new_tables_and_a_moved_one_does(monkeypat
     moved = Pose.mounted(0.0, 0.0, 1.37, 0.0, math.radians(4.2), 0.0)
     mapper.update([observation(wall_at(8.0), 3.0, 0.0)._replace(vehicle_from_camera=moved)])
     assert len(built) == 2
+
+
+@pytest.mark.parametrize('yaw', np.linspace(-3.0, 3.0, 5))
+def test_a_wide_low_camera_has_a_grid_at_every_heading(yaw: float) -> None:
+    """Its farthest pixel row covers more ground than the tables' margin."""
+    camera = CameraModel(384, 256, 149.0, 149.0, 191.5, 127.5)
+    labels, sure = np.zeros((256, 384), np.uint8), np.full((256, 384), 255, np.uint8)
+    odom = Pose((10.0, 3.0, 0.0), (0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2)))
+    mounted = Pose.mounted(2.4, 1.0, 0.76, 0.0, 0.34, 0.0)
+    grid = GridMapper(GridConfig(), DEFAULT_LABELS).update(
+        [Observation('front', 1, labels, sure, camera, mounted, odom)]
+    )
+    assert (grid.cells == FREE).sum() > 1000

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.camera import Pose
+from seg_perception.cli.option_types import OutputFile
 from seg_perception.engine import BACKENDS, open_engine
 from seg_perception.engine.siblings import variant
 from seg_perception.frames import from_array
@@ -39,7 +40,7 @@ Examples:
 @click.option('--frames', type=click.IntRange(1), default=20, show_default=True, help='Frames in a round.')
 @click.option('--threads', type=click.IntRange(0), default=0, help='CPU threads of the engine [default: one per core].')
 @click.option('--grid', 'grid_table', is_flag=True, help='Time the grid over cells and cameras instead.')
-@click.option('--json', 'json_file', type=click.Path(path_type=Path), help='Write the figures to FILE.')
+@click.option('--json', 'json_file', type=OutputFile(), help='Write the figures to FILE.')
 def command(
     model: Path | None,
     backend: str,

@@ -58,7 +58,7 @@ class GridMapper:
 
         Args:
             observations: one image per camera that has a new one; not empty.
-            vehicle_pose: odom_from_vehicle for the window; the newest observation's when None.
+            vehicle_pose: odom_from_vehicle for the window; when None that of the newest observation there has been.
 
         Raises:
             CameraError: an observation has no stamp order, size or pose that can be used; the grid is unchanged.
@@ -70,11 +70,12 @@ class GridMapper:
         views = [self._view(o) for o in observations]
         newest = max(observations, key=lambda o: o.stamp_ns)
         with_odometry = all(o.odom_from_vehicle is not None for o in observations)
-        pose = vehicle_pose or newest.odom_from_vehicle
         if self._stamp_ns is not None and (
             newest.stamp_ns < self._stamp_ns - TIME_JUMP_NS or with_odometry != (self._memory is not None)
         ):
             self.reset()
+        lags = self._stamp_ns is not None and newest.stamp_ns < self._stamp_ns
+        pose = vehicle_pose or (self._pose if lags else newest.odom_from_vehicle)
         seen = [self._look(o, v) for o, v in zip(observations, views, strict=True)]
         self.visible = {o.camera: visible for o, visible in zip(observations, seen, strict=True)}
         stamp_ns = max(newest.stamp_ns, self._stamp_ns or newest.stamp_ns)

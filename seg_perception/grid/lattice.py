@@ -112,4 +112,4 @@ def places(lattice: Lattice) -> int:
 
 def centre(lattice: Lattice) -> int:
     """Row and column of the foot point among all places of `cell_tables`; a multiple of `places`."""
-    return places(lattice) * (math.ceil(ranges_m(lattice)[-1] / lattice.resolution_m) + MARGIN)
+    return places(lattice) * (math.ceil(float(ranges_m(lattice)[-1]) / lattice.resolution_m) + MARGIN)

@@ -63,10 +63,10 @@ def command(source: str, rate: float, loop: bool, clock: bool, wait_s: float, su
     if not played.images and not played.interrupted:
         raise RecordingError(f'{source}: no image could be played; what was left out is above')
     late = f', {played.late} of them more than 50 ms late' if played.late else ''
-    rate_text = f' ({played.images / played.seconds:.1f} per second)' if played.seconds > 0 else ''
-    click.echo(
-        f'{source}: {played.images} images{rate_text} on {", ".join(t.topic for t in recording.image_topics)}{late}'
-    )
+    topics = [t.topic for t in recording.image_topics]
+    later = played.images - len(topics)  # the time runs from the first image of each
+    rate_text = f' ({later / played.seconds:.1f} per second)' if played.seconds > 0 and later > 0 else ''
+    click.echo(f'{source}: {played.images} images{rate_text} on {", ".join(topics)}{late}')
 
 
 def _rendered(recording: Recording) -> Spool:

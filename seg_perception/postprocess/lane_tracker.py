@@ -24,6 +24,8 @@ MUCH_M = 2.5
 """Lines this far apart in the middle are two, whatever their ends say."""
 MAX_STEP_M = 5.0
 MAX_PAUSE_NS = 1_000_000_000
+HOLD_NS = 200_000_000
+"""Without odometry the last image of a camera counts this long beside the newer ones of others."""
 CONFIRM_HITS = 2
 FORGET = 1.3
 """Growth of the variance from one frame to the next: older paint says less about the line ahead."""
@@ -49,7 +51,8 @@ class LaneTracker:
     With odometry each line is moved with the vehicle and joined with the new measurement by their covariances (a
     Kalman filter on the coefficients); a line that is new among known ones is given out from its second frame
     on, a known one for `coast_m` after its last.
-    Without odometry each frame stands alone, and only the ids are kept. Not thread-safe.
+    Without odometry each moment stands alone, with the last image of every camera, and only the ids are kept.
+    Not thread-safe.
     """
 
     def __init__(self, config: LaneConfig, labels: LabelMap) -> None:
@@ -61,6 +64,7 @@ class LaneTracker:
     def reset(self) -> None:
         """Forget all lines; ids are not used again."""
         self._tracks: list[_Track] = []
+        self._held: dict[str, tuple[int, MarkingPoints]] = {}
         self._stamp_ns = 0
         self._pose: Pose | None = None
 
@@ -75,8 +79,11 @@ class LaneTracker:
         if not observations:
             return Lanes(0, (), None, None, None, None, None, None)
         newest = max(observations, key=lambda o: o.stamp_ns)
-        points = join([self._points(o, newest) for o in observations])
-        lines = find_lines(points, self._config)
+        seen = {o.camera: (o.stamp_ns, self._points(o, newest)) for o in observations}
+        if newest.odom_from_vehicle is None:
+            held = {**self._held, **seen}
+            seen = self._held = {c: s for c, s in held.items() if abs(newest.stamp_ns - s[0]) <= HOLD_NS}
+        lines = find_lines(join([points for _, points in seen.values()]), self._config)
         if newest.odom_from_vehicle is None:
             self._tracks = [_Track(line, CONFIRM_HITS) for line in self._with_ids(lines)]
         else:

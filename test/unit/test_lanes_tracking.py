@@ -99,6 +99,20 @@ def test_a_camera_that_lags_does_not_cost_the_lines_of_the_others(tracker):
         side = side._replace(stamp_ns=seen.stamp_ns - 30_000_000, odom_from_vehicle=pose_at(i - 0.6))
 
 
+def test_without_odometry_a_camera_between_does_not_cost_the_lines_of_another_and_a_stopped_one_has_none(tracker):
+    def seen(labels, stamp_ms, camera):
+        return lanes_scene.observe(labels, stamp_ms * 1_000_000, None)._replace(camera=camera)
+
+    road, empty = lanes_scene.street(TRUTH), np.full((320, 480), ROAD, np.uint8)
+    alone = tracker.update([seen(road, 0, 'front')])
+    between = tracker.update([seen(empty, 20, 'left')])
+    again = tracker.update([seen(road, 33, 'front')])
+    for result in (between, again):
+        assert [line.id for line in result.lines] == [line.id for line in alone.lines]
+        assert result.width_m == pytest.approx(alone.width_m)
+    assert tracker.update([seen(empty, 400, 'left')]).lines == ()
+
+
 def test_no_observation_gives_no_line(tracker):
     assert tracker.update([]).lines == ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -58,6 +59,7 @@ class MarkersOutput:
         self._marker_messages = MarkerMessages()
         self._path_messages = {side: PathMessage() for side in self._paths}
         self._lanes: Lanes | None = None
+        self._published_s = -math.inf
 
     def wanted(self) -> bool:
         """Say whether anybody listens."""
@@ -68,7 +70,7 @@ class MarkersOutput:
         lanes = items[0].lanes
         if lanes is None:  # somebody has only just begun to listen
             return
-        self._lanes, ground_z_m = lanes, self._config.grid.ground_z_m
+        self._lanes, self._published_s, ground_z_m = lanes, time.monotonic(), self._config.grid.ground_z_m
         newest = newest_of(items)
         header = Header(stamp=newest.message.header.stamp, frame_id=self._config.base_frame)
         if self._markers.get_subscription_count():
@@ -97,8 +99,8 @@ class MarkersOutput:
         self._config = config
 
     def values(self) -> dict[str, str]:
-        """Return the vehicle's place in its lane; `unknown` where no lane is seen, nothing while nobody listens."""
-        if self._lanes is None:
+        """Return the vehicle's place in its lane; `unknown` where no lane is seen, nothing while none is looked for."""
+        if self._lanes is None or time.monotonic() - self._published_s > self._config.image_timeout_s:
             return {}
         keys = ('offset_m', 'heading_rad', 'curvature_1pm', 'width_m')
         known = {k: getattr(self._lanes, k) for k in keys}

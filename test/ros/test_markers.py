@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from seg_perception.camera import CameraModel, Pose
 from seg_perception.labels import DEFAULT_LABELS
 from seg_perception.postprocess import LaneLine, Lanes
 from seg_perception.postprocess.ground import ground_table
-from seg_perception.ros.markers import LINE, MarkerMessages, PathMessage, Shape, lane_shapes
+from seg_perception.ros.config import NodeConfig
+from seg_perception.ros.markers import LINE, MarkerMessages, MarkersOutput, PathMessage, Shape, lane_shapes
 
 ROAD, LANE, VEHICLE, OTHER = 0, 1, 3, 5
 HEADER = Header(frame_id='base_link')
@@ -58,6 +61,19 @@ def test_what_one_camera_sees_stays_while_others_are_processed() -> None:
     assert fill(camera='front') == [('obstacles/front', Marker.DELETE)]
     assert fill(camera='left') == [('obstacles/left', Marker.DELETE)]
     assert fill(camera='left') == []
+
+
+def test_diagnostics_say_nothing_of_the_lane_once_images_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = MarkersOutput(MagicMock(), NodeConfig(image_timeout_s=0.5), DEFAULT_LABELS)
+    left, right = line(7, 1.8), line(9, -1.8)
+    item = MagicMock(lanes=Lanes(0, (left, right), left, right, 0.2, 0.0, 0.0, 3.6))
+    output._markers.get_subscription_count.return_value = 0
+    item.message.header.stamp = HEADER.stamp
+    output.publish([item])
+    assert output.values()['lane_offset_m'] == '0.2000'
+    now = time.monotonic()
+    monkeypatch.setattr('seg_perception.ros.markers.time.monotonic', lambda: now + 0.6)
+    assert output.values() == {}
 
 
 def test_a_path_follows_the_line_and_is_empty_without_one() -> None:

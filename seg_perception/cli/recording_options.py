@@ -13,7 +13,7 @@ from seg_perception.io.recording import RecordingOptions
 Function = Callable[..., Any]
 
 
-class SixNumbers(click.ParamType[Any]):
+class SixNumbers(click.ParamType):  # type: ignore[type-arg]  # Ubuntu's click 8.0 and 8.1 have no generic one
     """Six numbers with commas between them."""
 
     name = 'X,Y,Z,ROLL,PITCH,YAW'

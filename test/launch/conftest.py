@@ -16,7 +16,7 @@ os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
 def pytest_collection_modifyitems(items):
     """What launch leaves open may be collected while its own test still runs, too."""
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if Path(__file__).parent in Path(item.fspath).parents:  # pytest 6 has no `path`
             item.add_marker(pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'))
 
 

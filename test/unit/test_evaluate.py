@@ -249,5 +249,5 @@ def test_prelabel_names_what_it_leaves_out(data: Path) -> None:
     (data / 'images' / 'torn.png').write_bytes(b'no picture')
     args = [str(data / 'images'), '--out', str(data / 'pre'), '--model', 'm.onnx']
     result = CliRunner().invoke(prelabel_module.command, args, catch_exceptions=False)
-    assert 'torn.png: left out' in result.stderr
+    assert 'torn.png: left out' in result.output
     assert result.output.count('2 frames in') == 1

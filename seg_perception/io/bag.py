@@ -113,7 +113,7 @@ class BagRecording:
                     found[f'{message.topic}: same stamp as the image before; they cannot be told apart'] += 1
                 last[message.topic] = stamp
             yield message
-        self.problems += [f'{self.source}: {n} x {text}' for text, n in found.items()]
+        self._report(found)
 
     def _early(self) -> Iterator[TimedMessage]:
         """Yield what holds for the whole recording, though it may have been recorded after the first image."""
@@ -131,8 +131,12 @@ class BagRecording:
             if messages.is_readable(message):
                 yield message
             else:
-                damaged[f'{message.topic} is no {message.msgtype}'] += 1
-        lines = (f'{self.source}: {count} x {text}; left out' for text, count in damaged.items())
+                damaged[f'{message.topic} is no {message.msgtype}; left out'] += 1
+        self._report(damaged)
+
+    def _report(self, found: Counter[str]) -> None:
+        """Add to `problems` what is not there yet: a recording may be read more than once."""
+        lines = (f'{self.source}: {count} x {text}' for text, count in found.items())
         self.problems += [line for line in lines if line not in self.problems]
 
     def _topics(self) -> set[str]:

@@ -146,8 +146,11 @@ def test_images_without_stamps_have_the_time_of_their_recording(tmp_path, made):
     assert any('3 x /front/image_raw: stamp 0' in p for p in recording.problems)
     recording = open_recording(str(tmp_path / 'bag'))
     played = [messages.header_stamp(m.data) for m in recording.messages() if m.msgtype == messages.IMAGE]
+    said = list(recording.problems)
+    assert len(list(recording.messages())) > 0  # a loop reads it again
     recording.close()
     assert played == [f.stamp_ns for f in frames]
+    assert recording.problems == said
 
 
 def test_images_of_one_stamp_are_pointed_out(tmp_path, made):

@@ -56,7 +56,6 @@ class CameraConfig:
         'Mounting of the camera body (x forward) in base_frame: x, y, z in metres, roll, pitch, yaw in radians, '
         'positive pitch looking down. Empty: the pose comes from TF.',
     )
-
     hood: float = option(
         0.0,
         "Share of the image's height, from its bottom, that shows the vehicle itself: void in all outputs, no evidence.",

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import bisect
 import importlib
-import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from nav_msgs.msg import Odometry
 from rclpy.duration import Duration
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -19,21 +16,64 @@ from seg_perception.camera import Pose
 from seg_perception.errors import CameraError
 from seg_perception.ros import convert
 from seg_perception.ros.config import CameraConfig, NodeConfig
+from seg_perception.ros.odometry import GAP_NS, MOTION_S, OdometryBuffer, interpolate
 
-HISTORY = 512
-"""Odometry messages that are kept: 2.5 s at 200 Hz."""
+KEPT_GAPS = 64
+"""Gaps of a frame that are remembered: at most 20 fit in what tf2 keeps, whose oldest is never asked for."""
 
-JUMP_BACK_NS = 500_000_000
-"""A stamp further back than this is a restarted clock or recording; less is a message out of order."""
 
-STILL_NS = 5_000_000
-"""A pose whose motion is unknown stands for this long: 0.1 m at 20 m/s."""
+class Samples:
+    """When the transforms of each moving frame were, as tf2 does not tell between which it interpolates."""
 
-GAP_NS = 500_000_000
-"""Between poses further apart odometry was away, perhaps started anew elsewhere: what lies between is no motion."""
+    def __init__(self) -> None:
+        self._parents: dict[str, str] = {}
+        self._newest_ns: dict[str, int] = {}
+        self._gaps: dict[str, deque[tuple[int, int]]] = {}
 
-MOTION_S = 0.1
-"""The motion that TF is extrapolated with is the mean over this time."""
+    def add(self, transform: Any, *, static: bool) -> None:
+        """Note a transform; those that tf2 leaves out, because they hold NaN, do not end a gap."""
+        child = transform.child_frame_id.removeprefix('/')
+        self._parents[child] = transform.header.frame_id.removeprefix('/')
+        if static:
+            return
+        try:
+            _pose(transform)
+        except CameraError:
+            return
+        ns = convert.stamp_ns(transform.header.stamp)
+        last_ns = self._newest_ns.get(child, ns)
+        if ns - last_ns > GAP_NS:
+            self._gaps.setdefault(child, deque(maxlen=KEPT_GAPS)).append((last_ns, ns))
+        self._newest_ns[child] = max(ns, last_ns)
+
+    def clear(self) -> None:
+        """Forget all times."""
+        self._newest_ns.clear()
+        self._gaps.clear()
+
+    def require(self, parent: str, child: str, ns: int, limit_s: float) -> None:
+        """Check that no frame between the two was away for longer than `GAP_NS` and `limit_s` at a time.
+
+        Raises:
+            CameraError: one was.
+        """
+        if not self._gaps:
+            return
+        limit_ns = max(GAP_NS, limit_s * 1e9)
+        for frame in set(self._to_root(parent)) ^ set(self._to_root(child)):
+            for before_ns, after_ns in list(self._gaps.get(frame, ())):
+                if before_ns < ns < after_ns and after_ns - before_ns > limit_ns:
+                    raise CameraError(
+                        f'TF {parent} <- {child}: nothing came of {frame!r} for {(after_ns - before_ns) * 1e-9:.1f} s around '
+                        "the image's stamp; check its publisher"
+                    )
+
+    def _to_root(self, frame: str) -> list[str]:
+        way: list[str] = []
+        while frame in self._parents and frame not in way:
+            way.append(frame)
+            frame = self._parents[frame]
+        return way
 
 
 class Transforms:
@@ -45,8 +85,19 @@ class Transforms:
         except ImportError:
             self._tf2 = None
             return
+        self._samples = Samples()
         self._buffer = self._tf2.Buffer(cache_time=Duration(seconds=10.0))
-        self._listener = self._tf2.TransformListener(self._buffer, node, spin_thread=False)
+        self._listener = self._tf2.TransformListener(self, node, spin_thread=False)
+
+    def set_transform(self, transform: Any, authority: str) -> None:
+        """Take a transform of /tf; the listener calls it."""
+        self._samples.add(transform, static=False)
+        self._buffer.set_transform(transform, authority)
+
+    def set_transform_static(self, transform: Any, authority: str) -> None:
+        """Take a transform of /tf_static; the listener calls it."""
+        self._samples.add(transform, static=True)
+        self._buffer.set_transform_static(transform, authority)
 
     def lookup(self, parent: str, child: str, stamp: Any, limit_s: float, *, moving: bool = False) -> Pose:
         """Return `parent_from_child` at `stamp`, or from the newest one that is at most `limit_s` older.
@@ -55,7 +106,7 @@ class Transforms:
             moving: the newest one is moved on to `stamp`; else it is taken as it is.
 
         Raises:
-            CameraError: no tf2_ros, no such transform, or it is too old.
+            CameraError: no tf2_ros, no such transform, it is too old, or `stamp` lies where transforms were missing.
         """
         if self._tf2 is None:
             raise CameraError(
@@ -63,7 +114,7 @@ class Transforms:
                 'extrinsics and take odometry from the topic'
             )
         try:
-            return _pose(self._buffer.lookup_transform(parent, child, Time.from_msg(stamp)))
+            return self._at(parent, child, Time.from_msg(stamp), limit_s)
         except self._tf2.ExtrapolationException:
             return self._newest(parent, child, stamp, limit_s, moving)
         except self._tf2.TransformException as error:
@@ -73,28 +124,34 @@ class Transforms:
         """Forget all but static transforms, as time has gone back; tf2_ros for Python refuses older ones until then."""
         if self._tf2 is not None:
             self._buffer.clear()
+            self._samples.clear()
 
     def close(self) -> None:
         """Stop listening."""
         if self._tf2 is not None:
             self._listener.unregister()
 
+    def _at(self, parent: str, child: str, time: Time, limit_s: float) -> Pose:
+        found = self._buffer.lookup_transform(parent, child, time)
+        self._samples.require(parent, child, time.nanoseconds, limit_s)
+        return _pose(found)
+
     def _newest(self, parent: str, child: str, stamp: Any, limit_s: float, moving: bool) -> Pose:
         try:
-            newest = self._buffer.lookup_transform(parent, child, Time())
-            age_s = (convert.stamp_ns(stamp) - convert.stamp_ns(newest.header.stamp)) * 1e-9
+            time = Time.from_msg(self._buffer.lookup_transform(parent, child, Time()).header.stamp)
+            age_s = (convert.stamp_ns(stamp) - time.nanoseconds) * 1e-9
             if not 0 <= age_s <= limit_s:
                 raise CameraError(
                     f'TF {parent} <- {child} is {age_s:.2f} s older than the image; expected at most {limit_s} s; '
                     'check its publisher, the clocks and use_sim_time'
                 )
+            newest = self._at(parent, child, time, limit_s)
             if not moving:
-                return _pose(newest)
-            earlier = Time.from_msg(newest.header.stamp) - Duration(seconds=MOTION_S)
-            before = self._buffer.lookup_transform(parent, child, earlier)
+                return newest
+            before = self._at(parent, child, time - Duration(seconds=MOTION_S), limit_s)
         except self._tf2.TransformException as error:
             raise _no_transform(parent, child, error) from error
-        return interpolate(_pose(before), _pose(newest), 1 + age_s / MOTION_S)
+        return interpolate(before, newest, 1 + age_s / MOTION_S)
 
 
 def _pose(found: Any) -> Pose:
@@ -105,73 +162,6 @@ def _no_transform(parent: str, child: str, error: Exception) -> CameraError:
     return CameraError(
         f'no TF {parent} <- {child} ({error}); publish it, e.g. by robot_state_publisher, or give extrinsics'
     )
-
-
-class OdometryBuffer:
-    """Poses of the vehicle from nav_msgs/Odometry, interpolated to a stamp."""
-
-    def __init__(self, base_frame: str, odom_frame: str) -> None:
-        self._base_frame, self._odom_frame = base_frame, odom_frame
-        self._history: deque[tuple[int, Pose]] = deque(maxlen=HISTORY)
-
-    def add(self, message: Odometry) -> None:
-        """Store a pose; one that comes late is left out, a stamp that goes far back starts a new history.
-
-        Raises:
-            CameraError: the pose is not finite, or it is that of another frame.
-        """
-        if message.header.frame_id not in ('', self._odom_frame):
-            raise CameraError(
-                f'odometry is in frame {message.header.frame_id!r}; expected {self._odom_frame!r}: set odom_frame or odometry'
-            )
-        if message.child_frame_id not in ('', self._base_frame):
-            raise CameraError(
-                f'odometry is of frame {message.child_frame_id!r}; expected {self._base_frame!r}: set base_frame or odometry'
-            )
-        pose = convert.pose(message.pose.pose.position, message.pose.pose.orientation)
-        ns = convert.stamp_ns(message.header.stamp)
-        if self._history and ns <= self._history[-1][0]:
-            if self._history[-1][0] - ns < JUMP_BACK_NS:
-                return
-            self._history.clear()
-        self._history.append((ns, pose))
-
-    def __len__(self) -> int:
-        return len(self._history)
-
-    def at(self, ns: int, limit_s: float) -> Pose | None:
-        """Return odom_from_vehicle, interpolated, or extrapolated from the last two poses for at most `limit_s`.
-
-        Returns:
-            None when the stamp is further away than that, or when the motion is not known yet, also after a gap of more
-            than `GAP_NS` and `limit_s`.
-        """
-        history = list(self._history)
-        limit_ns = limit_s * 1e9
-        if not history or not history[0][0] - limit_ns <= ns <= history[-1][0] + limit_ns:
-            return None
-        i = min(max(bisect.bisect_left(history, ns, key=lambda entry: entry[0]), 1), len(history) - 1)
-        (before_ns, before), (after_ns, after) = history[i - 1], history[i]
-        if len(history) == 1 or after_ns - before_ns > max(GAP_NS, limit_ns):
-            return next((pose for at_ns, pose in history[i - 1 : i + 1] if abs(ns - at_ns) <= STILL_NS), None)
-        return interpolate(before, after, (ns - before_ns) / (after_ns - before_ns))
-
-
-def interpolate(a: Pose, b: Pose, t: float) -> Pose:
-    """Return the pose at `t` of the way from a (0) to b (1); outside 0..1 the motion goes on (slerp, Shoemake 1985)."""
-    qa, qb = np.array(a.quaternion), np.array(b.quaternion)
-    cosine = float(qa @ qb)
-    if cosine < 0:
-        qb, cosine = -qb, -cosine
-    angle = math.acos(min(1.0, cosine))
-    if angle < 1e-6:
-        q = qa + t * (qb - qa)
-    else:
-        q = (math.sin((1 - t) * angle) * qa + math.sin(t * angle) * qb) / math.sin(angle)
-    q /= np.linalg.norm(q)
-    pa, pb = np.array(a.translation_m), np.array(b.translation_m)
-    x, y, z = (float(v) for v in pa + t * (pb - pa))
-    return Pose((x, y, z), (float(q[0]), float(q[1]), float(q[2]), float(q[3])))
 
 
 class PoseSource:
@@ -225,7 +215,8 @@ class PoseSource:
         pose = self._odometry.at(convert.stamp_ns(stamp), limit_s)
         if pose is None:
             raise CameraError(
-                f'no odometry within {limit_s} s of the image; check its rate and that its stamps share the clock of the images'
+                f'no odometry within {limit_s} s of the image, or too little to know the motion; check its rate and that its '
+                'stamps share the clock of the images'
             )
         return pose
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import time
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -48,9 +51,9 @@ class Mounting:
             )
         )
 
-    def move(self, x_m):
+    def move(self, x_m, stamp=None):
         self.moving.publish(
-            TFMessage(transforms=[transform(self.client.stamp(), 'odom', 'base_link', (x_m, 0.0, 0.0))])
+            TFMessage(transforms=[transform(stamp or self.client.stamp(), 'odom', 'base_link', (x_m, 0.0, 0.0))])
         )
 
     def close(self):
@@ -63,6 +66,11 @@ def mounting(client):
     made = Mounting(client)
     yield made
     made.close()
+
+
+def before(stamp):
+    """Return the nanoseconds of 0.1 s earlier."""
+    return stamp.sec * 10**9 + stamp.nanosec - 100_000_000
 
 
 def cells(grid):
@@ -107,6 +115,38 @@ def test_odometry_from_tf_moves_the_grid_in_odom(client, node_process, tmp_path,
     try:
         start_m = origin_m(0.0)
         origin_m(5.0, lambda now_m: now_m == pytest.approx(start_m + 5.0))
+    finally:
+        client.ignore('/seg_perception/drivable_area')
+        assert node.stop() == 0, node.text()
+
+
+def test_odometry_that_comes_back_by_tf_does_not_place_the_images_of_the_time_without_it(
+    client, node_process, tmp_path, mounting
+):
+    """It was away for two seconds and 20 m; an image of just before it came back is at neither place."""
+    node = node_process(tmp_path, {'cameras': '[rear]', 'odometry': 'tf', 'diagnostics_period_s': '0.1'})
+    grids = client.listen('/seg_perception/drivable_area', OccupancyGrid, LATCHED)
+
+    def drive():
+        mounting.move(0.0)
+        client.send_info('rear')
+        client.send('rear', ROAD)
+
+    try:
+        client.wait(lambda: any(0 in g.data for g in grids), 'free cells', drive)
+        time.sleep(2.0)
+        back = client.stamp()
+        client.wait(lambda: set(grids[-1].data) == {-1}, 'the grid to be withdrawn')
+        seen = len(grids)
+        missed = (Time(sec=ns // 10**9, nanosec=ns % 10**9) for ns in itertools.count(before(back), 100_000))
+        mounting.move(20.0, back)
+        client.status(
+            'camera rear',
+            lambda s: 'nothing came of' in s.message,
+            each=lambda: client.send('rear', ROAD, stamp=next(missed)),
+        )
+        assert client.count('camera rear', 'no pose') > 0
+        assert not any(0 in g.data for g in grids[seen:])
     finally:
         client.ignore('/seg_perception/drivable_area')
         assert node.stop() == 0, node.text()

@@ -14,7 +14,8 @@ from nav_msgs.msg import Odometry
 from seg_perception.camera import Pose
 from seg_perception.errors import CameraError
 from seg_perception.ros.config import CameraConfig, NodeConfig
-from seg_perception.ros.tf import OdometryBuffer, PoseSource, Transforms, interpolate
+from seg_perception.ros.odometry import OdometryBuffer, interpolate
+from seg_perception.ros.tf import PoseSource, Transforms
 
 MS = 1_000_000
 
@@ -41,7 +42,7 @@ def test_odometry_is_interpolated_and_goes_on_for_a_while(ns, x):
     assert b.at(ns, 0.2).translation_m == pytest.approx((x, 0.0, 0.0))
 
 
-@pytest.mark.parametrize('ns', [-300 * MS, 401 * MS])
+@pytest.mark.parametrize('ns', [-300 * MS, -10 * MS, 401 * MS])
 def test_odometry_too_far_from_the_stamp_is_not_used(ns):
     assert buffer((0, 0.0), (100 * MS, 1.0), (200 * MS, 3.0)).at(ns, 0.2) is None
 
@@ -81,6 +82,18 @@ def test_slow_odometry_is_interpolated_as_far_as_the_timeout_allows():
     b = buffer((1000 * MS, 0.0), (2000 * MS, 10.0), (3000 * MS, 20.0))
     assert b.at(2500 * MS, 1.0).translation_m[0] == pytest.approx(15.0)
     assert b.at(2500 * MS, 0.2) is None
+
+
+def test_stamps_that_jitter_do_not_throw_the_vehicle_ahead():
+    """10 m/s at 200 Hz; the last stamp is 4 ms early, which alone would look like 50 m/s."""
+    b = buffer(*((i * 5 * MS, 0.05 * i) for i in range(40)), (196 * MS, 0.05 * 40))
+    assert b.at(346 * MS, 0.2).translation_m[0] == pytest.approx(3.46, abs=0.12)
+
+
+def test_motion_is_carried_on_no_longer_than_it_was_seen_at_the_start():
+    b = buffer((0, 0.0), (5 * MS, 0.1))
+    assert b.at(10 * MS, 0.2).translation_m[0] == pytest.approx(0.2)
+    assert b.at(20 * MS, 0.2) is None
 
 
 def test_odometry_of_another_frame_or_with_nan_is_refused():
@@ -129,6 +142,11 @@ def tf2(monkeypatch):
 
         def clear(self):
             self.moving = False
+
+        def set_transform(self, transform, authority):
+            pass
+
+        set_transform_static = set_transform
 
         def lookup_transform(self, parent, child, time):
             if parent == 'odom' and not self.moving:
@@ -192,6 +210,48 @@ def test_odometry_from_tf_of_before_time_went_back_is_forgotten():
     poses.start_over()
     with pytest.raises(CameraError, match='nothing yet'):
         poses.odom_from_vehicle(Time(sec=9), 0.2)
+
+
+def transform(seconds, x_m=0.0, parent='odom', child='base_link'):
+    found = TransformStamped(child_frame_id=child)
+    ns = round(seconds * 1e9)
+    found.header.stamp, found.header.frame_id = Time(sec=ns // 10**9, nanosec=ns % 10**9), parent
+    found.transform.translation.x, found.transform.rotation.w = x_m, 1.0
+    return found
+
+
+def hear(poses, *seconds, x_m=0.0):
+    """Receive transforms, as the listener of tf2_ros passes them on."""
+    for at in seconds:
+        poses._tf.set_transform(transform(at, x_m), 'somebody')
+
+
+@pytest.mark.usefixtures('tf2')
+def test_tf_is_not_stretched_over_a_time_without_it():
+    """tf2 interpolates from before to after, however long that is, and starts the motion in between."""
+    poses = PoseSource(None, NodeConfig(odometry='tf'), {'front': CameraConfig()}, lambda _: None)
+    poses._tf.set_transform_static(transform(0.0, parent='base_link', child='front_optical'), 'somebody')
+    hear(poses, 5.0, 5.4, 9.95, 10.0)
+    message = transform(8.0, parent='front_optical')
+    assert poses.vehicle_from_camera('front', message, 0.2).translation_m == (0.0, 0.0, 1.5)
+    assert poses.odom_from_vehicle(Time(sec=5, nanosec=200 * MS), 0.2).translation_m[0] == pytest.approx(26.0)
+    assert poses.odom_from_vehicle(Time(sec=10), 0.2).translation_m[0] == pytest.approx(50.0)
+    missing = r"nothing came of 'base_link' for 4.6 s around the image's stamp"
+    for stamp in (Time(sec=5, nanosec=500 * MS), Time(sec=9, nanosec=900 * MS), Time(sec=10, nanosec=50 * MS)):
+        with pytest.raises(CameraError, match=missing):
+            poses.odom_from_vehicle(stamp, 0.2)
+    hear(poses, 10.1)
+    assert poses.odom_from_vehicle(Time(sec=9, nanosec=970 * MS), 0.2).translation_m[0] == pytest.approx(49.85)
+
+
+@pytest.mark.usefixtures('tf2')
+def test_tf_with_nan_does_not_hide_that_odometry_is_away():
+    poses = PoseSource(None, NodeConfig(odometry='tf'), {'front': CameraConfig()}, lambda _: None)
+    hear(poses, 5.0)
+    hear(poses, *(5.1 + 0.1 * i for i in range(45)), x_m=math.nan)
+    hear(poses, 10.0)
+    with pytest.raises(CameraError, match='nothing came of'):
+        poses.odom_from_vehicle(Time(sec=8), 0.2)
 
 
 @pytest.mark.usefixtures('tf2')

@@ -1,0 +1,106 @@
+"""Where the vehicle was at a stamp, from poses that come now and then."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections import deque
+
+import numpy as np
+from nav_msgs.msg import Odometry
+
+from seg_perception.camera import Pose
+from seg_perception.errors import CameraError
+from seg_perception.ros import convert
+
+HISTORY = 512
+"""Odometry messages that are kept: 2.5 s at 200 Hz."""
+
+JUMP_BACK_NS = 500_000_000
+"""A stamp further back than this is a restarted clock or recording; less is a message out of order."""
+
+STILL_NS = 5_000_000
+"""A pose whose motion is unknown stands for this long: 0.1 m at 20 m/s."""
+
+GAP_NS = 500_000_000
+"""Between poses further apart odometry was away, perhaps started anew elsewhere: what lies between is no motion."""
+
+MOTION_S = 0.1
+"""Poses are extrapolated with the mean motion over this time: that between two stamps 5 ms apart is mostly jitter."""
+
+
+class OdometryBuffer:
+    """Poses of the vehicle from nav_msgs/Odometry, interpolated to a stamp."""
+
+    def __init__(self, base_frame: str, odom_frame: str) -> None:
+        self._base_frame, self._odom_frame = base_frame, odom_frame
+        self._history: deque[tuple[int, Pose]] = deque(maxlen=HISTORY)
+
+    def add(self, message: Odometry) -> None:
+        """Store a pose; one that comes late is left out, a stamp that goes far back starts a new history.
+
+        Raises:
+            CameraError: the pose is not finite, or it is that of another frame.
+        """
+        if message.header.frame_id not in ('', self._odom_frame):
+            raise CameraError(
+                f'odometry is in frame {message.header.frame_id!r}; expected {self._odom_frame!r}: set odom_frame or odometry'
+            )
+        if message.child_frame_id not in ('', self._base_frame):
+            raise CameraError(
+                f'odometry is of frame {message.child_frame_id!r}; expected {self._base_frame!r}: set base_frame or odometry'
+            )
+        pose = convert.pose(message.pose.pose.position, message.pose.pose.orientation)
+        ns = convert.stamp_ns(message.header.stamp)
+        if self._history and ns <= self._history[-1][0]:
+            if self._history[-1][0] - ns < JUMP_BACK_NS:
+                return
+            self._history.clear()
+        self._history.append((ns, pose))
+
+    def __len__(self) -> int:
+        return len(self._history)
+
+    def at(self, ns: int, limit_s: float) -> Pose | None:
+        """Return odom_from_vehicle, interpolated, or extrapolated from the last poses for at most `limit_s`.
+
+        Returns:
+            None when the stamp is before the first pose or too long after the last, or when the motion is not known yet,
+            also after a gap of more than `GAP_NS` and `limit_s`.
+        """
+        history = list(self._history)
+        limit_ns = limit_s * 1e9
+        if not history or not history[0][0] - STILL_NS <= ns <= history[-1][0] + limit_ns:
+            return None
+        i = min(max(bisect.bisect_left(history, ns, key=_stamp_ns), 1), len(history) - 1)
+        (before_ns, before), (after_ns, after) = history[i - 1], history[i]
+        still = next((pose for at_ns, pose in history[i - 1 : i + 1] if abs(ns - at_ns) <= STILL_NS), None)
+        if ns < history[0][0] or len(history) == 1 or after_ns - before_ns > max(GAP_NS, limit_ns):
+            return still
+        if ns > after_ns:
+            first = bisect.bisect_left(history, after_ns - MOTION_S * 1e9, key=_stamp_ns)
+            before_ns, before = history[min(first, i - 1)]
+            if after_ns - before_ns < min(ns - after_ns, MOTION_S / 2 * 1e9):
+                return still
+        return interpolate(before, after, (ns - before_ns) / (after_ns - before_ns))
+
+
+def _stamp_ns(entry: tuple[int, Pose]) -> int:
+    return entry[0]
+
+
+def interpolate(a: Pose, b: Pose, t: float) -> Pose:
+    """Return the pose at `t` of the way from a (0) to b (1); outside 0..1 the motion goes on (slerp, Shoemake 1985)."""
+    qa, qb = np.array(a.quaternion), np.array(b.quaternion)
+    cosine = float(qa @ qb)
+    if cosine < 0:
+        qb, cosine = -qb, -cosine
+    angle = math.acos(min(1.0, cosine))
+    if angle < 1e-6:
+        q = qa + t * (qb - qa)
+    else:
+        q = (math.sin((1 - t) * angle) * qa + math.sin(t * angle) * qb) / math.sin(angle)
+    q /= np.linalg.norm(q)
+    pa, pb = np.array(a.translation_m), np.array(b.translation_m)
+    x, y, z = (float(v) for v in pa + t * (pb - pa))
+    return Pose((x, y, z), (float(q[0]), float(q[1]), float(q[2]), float(q[3])))

@@ -10,7 +10,7 @@ from pathlib import Path
 from seg_perception.errors import RecordingError
 from seg_perception.io import messages
 from seg_perception.io.bag_cameras import Camera, choose_cameras, info_topic_of
-from seg_perception.io.bag_frames import FrameReader
+from seg_perception.io.bag_frames import FrameReader, unreadable
 from seg_perception.io.bag_source import BagSource
 from seg_perception.io.calibration import read_calibration
 from seg_perception.io.recording import ImageTopic, RecordedFrame, RecordingOptions, TimedMessage
@@ -47,10 +47,10 @@ class BagRecording:
         reader = FrameReader(self._cameras, self._options, self._odom_topic, self._given)
         for early in self._early():
             reader.take(early)
-        for message in self._stamped(self._topics()):
+        for message in self._stamped():
             yield from reader.take(message)
         yield from reader.flush()
-        self.problems += reader.report(self.source)
+        self._report(reader.unusable)
 
     def messages(self) -> Iterator[TimedMessage]:
         """Yield the chosen cameras, TF and odometry as recorded; a calibration or pose of the options replaces its own.
@@ -62,8 +62,11 @@ class BagRecording:
         infos = {c.info_topic: c for c in self._cameras if c.info_topic}
         mounted = mounting(self._options) or (self._given.vehicle_from_camera if self._given else None)
         posed: set[str] = set()
-        for message in self._stamped(self._topics()):
-            if message.topic in images:
+        damaged: Counter[str] = Counter()
+        for message in self._stamped():
+            if not messages.is_readable(message):
+                damaged[unreadable(message)] += 1
+            elif message.topic in images:
                 camera = images[message.topic]
                 frame_id = messages.frame_id_of(message)
                 if mounted and frame_id not in posed:
@@ -82,6 +85,7 @@ class BagRecording:
                 yield message._replace(topic=self._info_topic(infos[message.topic]))
             elif message.topic not in infos:
                 yield message
+        self._report(damaged)
 
     def _image_topic(self, camera: Camera, msgtype: str) -> str:
         if not self._options.camera:
@@ -97,14 +101,14 @@ class BagRecording:
         """Close the bag."""
         self._bag.close()
 
-    def _stamped(self, names: set[str]) -> Iterator[TimedMessage]:
+    def _stamped(self) -> Iterator[TimedMessage]:
         """Yield messages; an image or camera_info of stamp 0, which means "not set", has the time of its recording."""
         images = {c.topic for c in self._cameras}
         cameras = images | {c.info_topic for c in self._cameras}
         found: Counter[str] = Counter()
         last: dict[str, int] = {}
-        for message in self._readable(names):
-            if message.topic in cameras:
+        for message in self._bag.messages(self._topics()):
+            if message.topic in cameras and messages.has_header(message):
                 stamp = messages.header_stamp(message.data)
                 if stamp == 0:
                     found[f'{message.topic}: stamp 0; took the time of recording'] += 1
@@ -117,22 +121,11 @@ class BagRecording:
 
     def _early(self) -> Iterator[TimedMessage]:
         """Yield what holds for the whole recording, though it may have been recorded after the first image."""
-        yield from self._readable(
-            {t.name for t in self._bag.topics if t.msgtype == messages.TF and t.name.endswith('tf_static')}
-        )
+        static = {t.name for t in self._bag.topics if t.msgtype == messages.TF and t.name.endswith('tf_static')}
+        yield from filter(messages.is_readable, self._bag.messages(static))
         for camera in self._cameras:
             if camera.info_topic:
-                yield from islice(self._readable({camera.info_topic}), 1)
-
-    def _readable(self, topics: set[str]) -> Iterator[TimedMessage]:
-        """Yield the messages of `topics` but for damaged ones, which are counted in `problems`."""
-        damaged: Counter[str] = Counter()
-        for message in self._bag.messages(topics):
-            if messages.is_readable(message):
-                yield message
-            else:
-                damaged[f'{message.topic} is no {message.msgtype}; left out'] += 1
-        self._report(damaged)
+                yield from islice(filter(messages.is_readable, self._bag.messages({camera.info_topic})), 1)
 
     def _report(self, found: Counter[str]) -> None:
         """Add to `problems` what is not there yet: a recording may be read more than once."""

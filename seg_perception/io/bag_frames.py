@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterator
+
+from rosbags.serde import SerdeError
 
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.errors import CameraError, FrameError
@@ -39,25 +42,24 @@ class FrameReader:
         self._infos = {c.name: _InfoTrack() for c in cameras}
         self._waiting: list[tuple[int, int, int, TimedMessage]] = []
         self._taken = 0
-        self._unusable: dict[str, int] = {}
+        self.unusable: Counter[str] = Counter()
+        """What could not be used, and how often."""
 
     def take(self, message: TimedMessage) -> Iterator[RecordedFrame]:
         """Take one message; return the frames that are now due."""
-        if message.topic in self._by_topic:
+        if message.topic not in self._by_topic:
+            self._note(message)
+        elif messages.has_header(message):
             self._taken += 1
             stamp = messages.header_stamp(message.data)
             heapq.heappush(self._waiting, (stamp, self._taken, message.stamp_ns, message))
         else:
-            self._note(message)
+            self.unusable[unreadable(message)] += 1
         return self._due(message.stamp_ns - WINDOW_NS)
 
     def flush(self) -> Iterator[RecordedFrame]:
         """Return all frames that still wait."""
         return self._due(None)
-
-    def report(self, source: str) -> list[str]:
-        """Say what could not be used."""
-        return [f'{source}: {count} x {text}' for text, count in self._unusable.items()]
 
     def _due(self, until_ns: int | None) -> Iterator[RecordedFrame]:
         while self._waiting and (until_ns is None or self._waiting[0][2] <= until_ns):
@@ -65,7 +67,7 @@ class FrameReader:
             try:
                 yield self._frame(stamp, message)
             except FrameError as error:
-                self._count(f'{message.topic}: {error}')
+                self.unusable[f'{message.topic}: {error}'] += 1
 
     def _frame(self, stamp_ns: int, message: TimedMessage) -> RecordedFrame:
         frame_id, image = decode_image(message)
@@ -101,32 +103,33 @@ class FrameReader:
                 pose = messages.pose_of(odometry.pose.pose.position, odometry.pose.pose.orientation)
                 self._odometry_child = odometry.child_frame_id.lstrip('/')
                 self._odometry.add(messages.stamp_of(odometry.header), pose)
+        except SerdeError:
+            self.unusable[unreadable(message)] += 1
         except CameraError as error:
-            self._count(f'{message.topic}: {error}')
-
-    def _count(self, text: str) -> None:
-        self._unusable[text] = self._unusable.get(text, 0) + 1
+            self.unusable[f'{message.topic}: {error}'] += 1
 
 
 class _InfoTrack:
     """The calibration of one camera over time; decoded only where it changes."""
 
     def __init__(self) -> None:
-        self._raw = b''
+        self._raw: bytes | None = None
         self._changes: list[tuple[int, CameraModel | None]] = []
 
     def add(self, data: bytes) -> None:
         """Take one CameraInfo in.
 
         Raises:
+            SerdeError: the bytes are no CameraInfo.
             CameraError: it is not a calibration; until the next one the camera has none.
         """
-        if data[messages.STAMP_BYTES.stop :] == self._raw:
+        raw = data[: messages.STAMP_BYTES.start] + data[messages.STAMP_BYTES.stop :]
+        if raw == self._raw:
             return
-        self._raw = data[messages.STAMP_BYTES.stop :]
-        stamp = messages.header_stamp(data)
+        info = messages.deserialize(data, messages.CAMERA_INFO)
+        self._raw, stamp = raw, messages.stamp_of(info.header)
         try:
-            self._changes.append((stamp, messages.camera_model_of(messages.deserialize(data, messages.CAMERA_INFO))))
+            self._changes.append((stamp, messages.camera_model_of(info)))
         except CameraError:
             self._changes.append((stamp, None))
             raise
@@ -135,6 +138,11 @@ class _InfoTrack:
         """Return the calibration that holds at a stamp: the last one before it, else the first."""
         before = [model for stamp, model in self._changes if stamp <= stamp_ns]
         return before[-1] if before else self._changes[0][1] if self._changes else None
+
+
+def unreadable(message: TimedMessage) -> str:
+    """Say that a message is left out, its bytes being none of its type."""
+    return f'{message.topic} is no {message.msgtype}; left out'
 
 
 def decode_image(message: TimedMessage) -> tuple[str, Image]:

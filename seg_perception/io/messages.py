@@ -50,10 +50,15 @@ def deserialize(data: bytes, msgtype: str) -> Any:
     return typestore().deserialize_cdr(memoryview(data), msgtype)  # of bytes it would copy
 
 
+def has_header(message: TimedMessage) -> bool:
+    """Say whether the fixed part of a std_msgs/Header is there, so that its stamp can be read."""
+    return len(message.data) >= HEADER_BYTES
+
+
 def is_readable(message: TimedMessage) -> bool:
-    """Say whether its bytes are such a message; of an image only the beginning is looked at, as it is decoded once."""
+    """Say whether its bytes are such a message; of an image only the beginning is looked at, as decoding it is dear."""
     if message.msgtype in (IMAGE, COMPRESSED_IMAGE):
-        return len(message.data) >= HEADER_BYTES
+        return has_header(message)
     try:
         deserialize(message.data, message.msgtype)
     except SerdeError:

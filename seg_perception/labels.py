@@ -31,6 +31,10 @@ class Role(str, Enum):
     OTHER = 'other'
 
 
+MASKS = {'road': Role.ROAD, 'lane': Role.LANE, 'obstacle': Role.OBSTACLE}
+"""Roles that are published as a mask of their own, by the name of the topic."""
+
+
 @dataclass(frozen=True, slots=True)
 class LabelClass:
     """One class. `ground` marks flat surfaces that the camera sees across (road, pavement, grass)."""

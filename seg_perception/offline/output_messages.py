@@ -12,7 +12,7 @@ from seg_perception.frames import from_array
 from seg_perception.grid import GridConfig, OccupancyGrid
 from seg_perception.io import messages
 from seg_perception.io.recording import TimedMessage
-from seg_perception.labels import LabelMap, Role
+from seg_perception.labels import MASKS, LabelMap
 from seg_perception.offline.geometry_messages import GeometryMessages
 from seg_perception.pipeline import CameraResult, Result
 from seg_perception.postprocess import role_mask
@@ -21,7 +21,6 @@ NODE = '/seg_perception'
 GRID_TOPIC = f'{NODE}/drivable_area'
 JPEG_QUALITY = 85
 LATCHED = (GRID_TOPIC,)
-MASKS = {'road': Role.ROAD, 'lane': Role.LANE, 'obstacle': Role.OBSTACLE}
 UInt8 = npt.NDArray[np.uint8]
 
 

@@ -14,8 +14,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from seg_perception import draw
 from seg_perception.camera import CameraModel
 from seg_perception.frames import labels_to_size
-from seg_perception.grid import Observation
-from seg_perception.labels import LabelMap, Role
+from seg_perception.labels import MASKS, LabelMap
 from seg_perception.pipeline import CameraResult, Frame
 from seg_perception.postprocess import Lanes, above_ground, role_mask
 from seg_perception.ros import convert
@@ -26,7 +25,6 @@ RELIABLE = QoSProfile(depth=1)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """For late joiners; Nav2's static layer asks for it."""
 
-MASKS = {'road': Role.ROAD, 'lane': Role.LANE, 'obstacle': Role.OBSTACLE}
 UInt8 = npt.NDArray[np.uint8]
 
 
@@ -45,17 +43,7 @@ class Processed(NamedTuple):
     """Lane lines of the whole run; None when nobody wants them."""
 
 
-def observation(item: Processed) -> Observation:
-    """Return the grid's view of a processed camera that has calibration and pose."""
-    r = item.result
-    assert r.camera_model is not None
-    assert r.vehicle_from_camera is not None
-    return Observation(
-        r.camera, r.stamp_ns, r.labels, r.confidence, r.camera_model, r.vehicle_from_camera, r.odom_from_vehicle
-    )
-
-
-def newest_of(items: Sequence[Processed]) -> Processed:
+def newest_item(items: Sequence[Processed]) -> Processed:
     """Return the item whose stamp all things of a run get."""
     return max(items, key=lambda i: i.result.stamp_ns)
 

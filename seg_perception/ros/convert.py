@@ -24,6 +24,7 @@ from seg_perception.camera import CameraModel, Pose
 from seg_perception.errors import CameraError, FrameError
 from seg_perception.grid import GroundPoints, OccupancyGrid
 from seg_perception.io import messages
+from seg_perception.things import POINT_BYTES, POINT_FIELDS, point_records
 
 try:
     from cv_bridge import CvBridge
@@ -33,18 +34,7 @@ except ImportError:  # without it `frames.view` reads the same bytes
 BRIDGED = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
 """Encodings, with their channels, of which every cv_bridge gives a view."""
 
-POINT = np.dtype(
-    {
-        'names': ['x', 'y', 'z', 'label', 'confidence'],
-        'formats': ['<f4', '<f4', '<f4', 'u1', 'u1'],
-        'offsets': [0, 4, 8, 12, 13],
-        'itemsize': 16,
-    }
-)
-POINT_FIELDS = [
-    PointField(name=n, offset=POINT.fields[n][1], datatype=t, count=1)  # type: ignore[index]
-    for n, t in zip(POINT.names or (), (PointField.FLOAT32,) * 3 + (PointField.UINT8,) * 2, strict=True)
-]
+CLOUD_FIELDS = [PointField(name=name, offset=offset, datatype=kind, count=1) for name, offset, kind in POINT_FIELDS]
 _bridge = CvBridge() if CvBridge is not None else None
 
 
@@ -185,17 +175,13 @@ class GridOut:
 
 def point_cloud(points: GroundPoints, stamp: Time, frame_id: str) -> PointCloud2:
     """Return sensor_msgs/PointCloud2 with x, y, z (float32, metres), label and confidence (uint8)."""
-    records = np.zeros((len(points.xyz), POINT.itemsize // 4), np.float32)
-    records[:, :3] = points.xyz
-    packed = records.view(np.uint8)
-    packed[:, POINT.fields['label'][1]] = points.label  # type: ignore[index]
-    packed[:, POINT.fields['confidence'][1]] = points.confidence  # type: ignore[index]
+    records = point_records(points)
     message = PointCloud2(
-        height=1, width=len(records), fields=POINT_FIELDS, point_step=POINT.itemsize, row_step=packed.nbytes
+        height=1, width=len(records), fields=CLOUD_FIELDS, point_step=POINT_BYTES, row_step=records.nbytes
     )
     message.is_dense = True
     message.data = array.array('B')
-    message.data.frombytes(packed.reshape(-1))
+    message.data.frombytes(records.reshape(-1))
     message.header.stamp, message.header.frame_id = stamp, frame_id
     return message
 

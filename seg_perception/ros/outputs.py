@@ -8,25 +8,22 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
 from nav_msgs.msg import OccupancyGrid as GridMessage
 from sensor_msgs.msg import PointCloud2
 
-from seg_perception.errors import CameraError
-from seg_perception.grid import GroundPoints, OccupancyGrid, ground_points
+from seg_perception.grid import OccupancyGrid
 from seg_perception.labels import LabelMap
-from seg_perception.pipeline import motion_to
 from seg_perception.ros import convert
 from seg_perception.ros.camera_outputs import (
     LATCHED,
     RELIABLE,
     CameraOutputs,
     Processed,
-    newest_of,
-    observation,
+    newest_item,
 )
 from seg_perception.ros.config import NodeConfig
 from seg_perception.ros.markers import MarkersOutput
+from seg_perception.things import all_ground_points, is_placed
 
 
 class VehicleOutput(Protocol):
@@ -66,21 +63,10 @@ class PointsOutput:
 
     def publish(self, items: Sequence[Processed]) -> None:
         """Publish one cloud, stamped as its newest image."""
-        newest, clouds = newest_of(items), []
-        for item in items:
-            try:
-                cloud = ground_points(observation(item), self._config.grid, self._labels, item.result.visible)
-            except CameraError:
-                continue  # reported where the grid leaves this camera out
-            motion = motion_to(newest.result, item.result)
-            if motion is not None:
-                cloud = cloud._replace(xyz=motion.transform(cloud.xyz.astype(np.float64)).astype(np.float32))
-            clouds.append(cloud)
-        if not clouds:
-            return
-        merged = GroundPoints(*(np.concatenate(parts) for parts in zip(*clouds, strict=True)))
-        message = convert.point_cloud(merged, newest.message.header.stamp, self._config.base_frame)
-        self._publisher.publish(message)
+        points = all_ground_points([i.result for i in items], self._config.grid, self._labels)
+        if points is not None:
+            stamp = newest_item(items).message.header.stamp
+            self._publisher.publish(convert.point_cloud(points, stamp, self._config.base_frame))
 
     def configure(self, config: NodeConfig) -> None:
         """Take new values of live parameters."""
@@ -172,13 +158,11 @@ class Outputs:
         """Publish the grid of one run and all that is computed from it or drawn."""
         if grid is not None:
             self.grid.publish(grid, config.grid.ground_z_m)
-        located = [
-            i for i in items if i.result.problem is None and i.result.vehicle_from_camera and i.result.camera_model
-        ]
-        if located:
+        placed = [i for i in items if is_placed(i.result)]
+        if placed:
             for output in self.vehicle:
                 if output.wanted():
-                    output.publish(located)
+                    output.publish(placed)
         for item in items:
             self.cameras[item.result.camera].publish_overlay(item, config)
 

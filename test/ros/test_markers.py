@@ -17,7 +17,8 @@ from seg_perception.labels import DEFAULT_LABELS
 from seg_perception.postprocess import LaneLine, Lanes
 from seg_perception.postprocess.ground import ground_table
 from seg_perception.ros.config import NodeConfig
-from seg_perception.ros.markers import LINE, MarkerMessages, MarkersOutput, PathMessage, Shape, lane_shapes
+from seg_perception.ros.markers import MarkerMessages, MarkersOutput, PathMessage
+from seg_perception.things import LINE, Shape, lane_shapes
 
 ROAD, LANE, VEHICLE, OTHER = 0, 1, 3, 5
 HEADER = Header(frame_id='base_link')
@@ -31,15 +32,15 @@ def test_ego_lines_stand_out_and_keep_their_ids() -> None:
     left, right, other = line(7, 1.8), line(9, -1.8), line(3, 5.4)
     lanes = Lanes(0, (other, left, right), left, right, 0.0, 0.0, 0.0, 3.6)
     shapes = list(lane_shapes(lanes))
-    assert [(s.namespace, s.id) for s in shapes] == [('lane_lines', 3), ('lane_lines', 7), ('lane_lines', 9)]
+    assert [s.key for s in shapes] == [('lane_lines', 3), ('lane_lines', 7), ('lane_lines', 9)]
     assert shapes[1].color == shapes[2].color != shapes[0].color
 
 
 def test_markers_have_points_lifetime_and_delete_what_is_gone() -> None:
     messages = MarkerMessages()
-    before = [Shape('lane_lines', i, np.array([[9.0, 9.0]] * 3), 0.3, LINE) for i in (4, 5)]
+    before = [Shape('lane_lines', '', i, np.array([[9.0, 9.0]] * 3), 0.3, LINE) for i in (4, 5)]
     assert len(messages.fill(before, HEADER, 0.0, 1.0, ()).markers) == 2
-    shape = Shape('lane_lines', 4, np.array([[1.0, 2.0], [3.0, 4.0]]), 0.15, LINE)
+    shape = Shape('lane_lines', '', 4, np.array([[1.0, 2.0], [3.0, 4.0]]), 0.15, LINE)
     gone, here = messages.fill([shape], HEADER, -0.3, 1.5, ()).markers
     assert (gone.action, gone.ns, gone.id) == (Marker.DELETE, 'lane_lines', 5)
     assert (here.action, here.type, here.id) == (Marker.ADD, Marker.LINE_STRIP, 4)
@@ -50,7 +51,7 @@ def test_markers_have_points_lifetime_and_delete_what_is_gone() -> None:
 
 def test_what_one_camera_sees_stays_while_others_are_processed() -> None:
     messages = MarkerMessages()
-    front, left = (Shape(f'obstacles/{c}', 0, np.array([[9.0, 9.0]] * 3), 0.3, LINE) for c in ('front', 'left'))
+    front, left = (Shape('obstacles', c, 0, np.array([[9.0, 9.0]] * 3), 0.3, LINE) for c in ('front', 'left'))
 
     def fill(*shapes: Shape, camera: str) -> list[tuple[str, int]]:
         return [(m.ns, m.action) for m in messages.fill(shapes, HEADER, 0.0, 1.0, [camera]).markers]

@@ -29,6 +29,7 @@ CORE = (
     'metrics',
     'scene',
     'pipeline',
+    'things',
     'engine',
     'engine.base',
     'engine.fake',

@@ -203,12 +203,13 @@ class Pipeline:
         usable = []
         for i, r in enumerate(results):
             try:
-                observation = _observation(r)
-                self.mapper.check(observation)
-                usable.append(observation)
+                usable.append(_observation(r))
             except CameraError as error:
                 results[i] = r._replace(problem=error)
-        return usable
+        wrong = self.mapper.check(usable)
+        if wrong:
+            results[:] = [r._replace(problem=wrong.get(r.camera, r.problem)) for r in results]
+        return [o for o in usable if o.camera not in wrong]
 
     def _grid(self, usable: list[Observation], results: list[CameraResult]) -> OccupancyGrid:
         """Feed the grid; note in `results` what it saw."""

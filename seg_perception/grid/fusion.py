@@ -68,6 +68,8 @@ class GridMapper:
         for o in observations:
             self._check_clock(o)
         views = [self._view(o) for o in observations]
+        for late in self._late(observations).values():
+            raise late
         newest = max(observations, key=lambda o: o.stamp_ns)
         with_odometry = all(o.odom_from_vehicle is not None for o in observations)
         if self._stamp_ns is not None and (
@@ -90,14 +92,31 @@ class GridMapper:
             self._near_m[o.camera] = nearest_ahead_m(view, o)
         return self._snapshot(odds, unit)
 
-    def check(self, observation: Observation) -> None:
-        """Find out whether `update` would take an observation; costs nothing for a camera that has not changed.
+    def check(self, observations: Sequence[Observation]) -> dict[str, CameraError]:
+        """Return what is wrong, by camera, with those that `update` would refuse; costs nothing for one that has not changed."""
+        wrong = {}
+        for o in observations:
+            try:
+                self._check_clock(o)
+                self._view(o)
+            except CameraError as error:
+                wrong[o.camera] = error
+        return wrong | self._late([o for o in observations if o.camera not in wrong])
 
-        Raises:
-            CameraError: what is wrong with it.
-        """
-        self._check_clock(observation)
-        self._view(observation)
+    def _late(self, observations: Sequence[Observation]) -> dict[str, CameraError]:
+        """Say which images are too far behind the newest one to count: without odometry nobody knows the way since then."""
+        newest_ns = max((o.stamp_ns for o in observations), default=0)
+        if self._stamp_ns is not None and newest_ns >= self._stamp_ns - TIME_JUMP_NS:
+            newest_ns = max(newest_ns, self._stamp_ns)
+        hold_s = self._config.hold_s
+        return {
+            o.camera: CameraError(
+                f'camera {o.camera!r}: its stamp is {(newest_ns - o.stamp_ns) * 1e-9:.1f} s behind the other cameras; without '
+                f'odometry expected at most hold_s, {hold_s} s: give odometry, or make the camera faster'
+            )
+            for o in observations
+            if o.odom_from_vehicle is None and newest_ns - o.stamp_ns > hold_s * 1e9
+        }
 
     def _check_clock(self, o: Observation) -> None:
         """Refuse a camera whose clock is behind the others'; one that goes back alone is a recording that starts over."""

@@ -18,6 +18,8 @@ from seg_perception.ros.worker import Worker, describe
 
 ERRORS = {'bad_image', 'stale'}
 """Problems that leave a camera without labels; with the others it has labels but may give no grid."""
+BLIND = ERRORS | NO_EVIDENCE | {'no_grid'}
+"""Problems with which a camera gives the grid nothing."""
 
 
 class Diagnostics:
@@ -124,7 +126,7 @@ class Diagnostics:
     def _grid(self) -> Iterator[DiagnosticStatus]:
         if self._outputs is None:
             return
-        blind = [c.name for c in self._inputs.values() if NO_EVIDENCE & c.status.problems.current.keys()]
+        blind = [c.name for c in self._inputs.values() if BLIND & c.status.problems.current.keys()]
         values = {'free ahead m': self._outputs.grid.free_ahead_m, **self._outputs.values()}
         if self.odometry_problem:
             yield self._status('grid', DiagnosticStatus.WARN, self.odometry_problem, values)

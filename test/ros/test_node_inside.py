@@ -68,6 +68,10 @@ class Cameras:
         message.pose.pose.position.x, message.pose.pose.orientation.w = x, 1.0
         self.node._poses._on_odometry(message)
 
+    def grid_status(self):
+        """Return what diagnostics say of the grid."""
+        return next(iter(self.node._diagnostics._grid())).message
+
     def set(self, name, value):
         """Set a live parameter as the worker does."""
         assert self.node.set_parameters([Parameter(name, value=value)])[0].successful
@@ -149,6 +153,18 @@ def test_evidence_of_cameras_without_stamps_ages_as_well(cameras):
     cameras.see(0.0, front=ROAD)
     assert (ahead(cameras.grids[-1]), beside(cameras.grids[-1])) == ({0}, {-1})
     assert 'stamp 0' in cameras.node.inputs['front'].status.problems.current['no_stamp']
+
+
+def test_a_camera_that_lags_without_odometry_is_counted_and_shown(cameras):
+    """Its images are older than `hold_s` when they come, so that the grid never has any of them."""
+    cameras.set('grid.hold_s', 0.2)
+    cameras.see(100.0, lag_s=0.3, front=ROAD, left=ROAD)
+    assert ahead(cameras.grids[-1]) == {-1}
+    assert beside(cameras.grids[-1]) == {0}
+    status = cameras.node.inputs['front'].status
+    assert status.counts['no_grid'] == 1
+    assert '0.3 s behind the other cameras' in status.problems.current['no_grid']
+    assert cameras.grid_status() == 'nothing from front; see there'
 
 
 def test_labels_that_come_too_late_are_not_in_the_grid(cameras, monkeypatch):

@@ -65,11 +65,9 @@ def test_a_camera_that_sees_nothing_is_refused_without_building_its_tables_again
 ) -> None:
     up = observation(wall_at(8.0), 0.0, 0.0)._replace(vehicle_from_camera=Pose.mounted(0, 0, 1.23, 0, -1.5, 0))
     mapper = GridMapper(GridConfig(), DEFAULT_LABELS)
-    with pytest.raises(CameraError, match='no ground'):
-        mapper.check(up)
+    assert 'no ground' in str(mapper.check([up])['front'])
     monkeypatch.setattr(visibility, '_build_view', lambda *_: pytest.fail('built again'))
-    with pytest.raises(CameraError, match='no ground'):
-        mapper.check(up)
+    assert 'no ground' in str(mapper.check([up])['front'])
 
 
 @pytest.mark.parametrize('yaw', [0.0, math.pi / 4, math.pi / 2, 3.0])

@@ -140,6 +140,22 @@ def test_a_camera_that_cannot_feed_the_grid_says_why_and_the_other_one_does(
     assert pipeline.run([frame('left', **changes)]).grid is None
 
 
+def test_without_odometry_a_camera_that_lags_says_that_it_adds_nothing(pipeline: Pipeline) -> None:
+    """In the batch of the newest image, and alone after it; with odometry it does add."""
+    ms, moving = 1_000_000, Pose((0.0, 0.0, 0.0))
+    left = frame('left', stamp_ns=750 * ms)
+    both = pipeline.run([left, frame()])
+    alone = pipeline.run([frame('left', stamp_ns=790 * ms)])
+    for result in (both.cameras[0], alone.cameras[0]):
+        assert "camera 'left': its stamp is 0.2 s behind the other cameras" in str(result.problem)
+    assert both.cameras[1].problem is None
+    assert alone.grid is None
+    assert pipeline.run([frame('left', stamp_ns=800 * ms)]).cameras[0].problem is None
+    odometry = {'odom_from_vehicle': moving}
+    with_odometry = pipeline.run([left._replace(**odometry), frame(stamp_ns=1_000 * ms, **odometry)])
+    assert [r.problem for r in with_odometry.cameras] == [None, None]
+
+
 def test_nothing_is_computed_for_a_grid_nobody_wants(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline.mapper, 'update', lambda _: pytest.fail('the grid was computed'))
     result = pipeline.run([frame()], want_grid=False)

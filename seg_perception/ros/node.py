@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
+from lifecycle_msgs.srv import ChangeState, GetAvailableTransitions
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -68,8 +69,8 @@ class PerceptionNode(LifecycleNode):
         self.create_service(SetBool, '~/set_enabled', self._on_set_enabled)
         self.create_service(Trigger, '~/reset_grid', self._on_reset_grid)
         self.add_on_set_parameters_callback(self._on_parameters)
-        self._change_state = self._service_change_state.callback
-        self._service_change_state.callback = self._on_change_state
+        self._transitions, change_state = self._service(GetAvailableTransitions), self._service(ChangeState)
+        self._change_state, change_state.callback = change_state.callback, self._on_change_state
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the engine and create subscriptions and publishers."""
@@ -173,14 +174,21 @@ class PerceptionNode(LifecycleNode):
             if not camera.enabled:
                 camera.take()
 
+    def _service(self, kind: Any) -> Any:
+        """Return the first of the node's services of a type: rclpy makes those of the lifecycle."""
+        return next(s for s in self.services if s.srv_type is kind)
+
     def _on_change_state(self, request: Any, response: Any) -> Any:
         """Refuse a transition that this state does not have; rclpy would raise, which ends the node."""
-        wanted, possible = request.transition, self._state_machine.available_transitions
-        if any(wanted.label == label if wanted.label else wanted.id == number for number, label, *_ in possible):
+        wanted, answer = request.transition, GetAvailableTransitions.Response()
+        possible = self._transitions.callback(GetAvailableTransitions.Request(), answer).available_transitions
+        found = [t.transition for t in possible]
+        if any(wanted.label == t.label if wanted.label else wanted.id == t.id for t in found):
             return self._change_state(request, response)
-        here, names = self._state_machine.current_state[1], ', '.join(label for _, label, *_ in possible)
+        here = possible[0].start_state.label if possible else 'finalized'
         self.get_logger().warning(
-            f'transition {wanted.label or wanted.id} is refused: the node is {here}, which allows {names or "none"}'
+            f'transition {wanted.label or wanted.id} is refused: the node is {here}, which allows '
+            f'{", ".join(t.label for t in found) or "none"}'
         )
         response.success = False
         return response

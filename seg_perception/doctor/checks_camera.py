@@ -43,6 +43,12 @@ def none_found() -> Finding:
     )
 
 
+def image_topics(snapshot: Snapshot) -> list[str]:
+    """Return the names of all image topics, compressed ones too, that are not outputs of the node."""
+    outputs = {t.name for t in snapshot.node.outputs}
+    return sorted(name for name, kind in snapshot.topics.items() if kind in (RAW, COMPRESSED) and name not in outputs)
+
+
 def _type(camera: CameraSnapshot) -> str:
     return COMPRESSED if camera.compressed else RAW
 
@@ -69,8 +75,7 @@ def _publisher(snapshot: Snapshot, camera: CameraSnapshot, subject: str) -> Find
 
 def _nearest(snapshot: Snapshot, camera: CameraSnapshot) -> str:
     """Name what the user probably meant: an image topic of a similar name, else those there are."""
-    outputs = {t.name for t in snapshot.node.outputs}
-    images = sorted(name for name, kind in snapshot.topics.items() if kind in (RAW, COMPRESSED) and name not in outputs)
+    images = image_topics(snapshot)
     if not images:
         return 'start the camera driver; no image topic exists (ros2 topic list -t)'
     close = difflib.get_close_matches(camera.image.name, images, 1, 0.3) or images[:1]

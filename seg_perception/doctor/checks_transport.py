@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from seg_perception.doctor.checks_camera import image_topics
 from seg_perception.doctor.findings import Finding, error, ok, warning
 from seg_perception.doctor.snapshot import CameraSnapshot, Snapshot, TransportSnapshot
 
@@ -52,8 +53,8 @@ def _domain(snapshot: Snapshot) -> Finding:
     if not here.isdigit() or int(here) > MAX_DOMAIN:
         return error(SUBJECT, 'domain', f'ROS_DOMAIN_ID is {here!r}; expected 0 to {MAX_DOMAIN}', 'unset ROS_DOMAIN_ID')
     others = [d for d in snapshot.transport.domains_here if d != int(here)]
-    arrived = any(camera.image.publishers for camera in snapshot.cameras)
-    if others and not arrived:
+    found = image_topics(snapshot) or any(camera.image.publishers for camera in snapshot.cameras)
+    if others and not found:
         names = ', '.join(map(str, others))
         return warning(
             SUBJECT,

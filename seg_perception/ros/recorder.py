@@ -21,6 +21,7 @@ from seg_perception import frames
 from seg_perception.camera import Pose
 from seg_perception.grid import OccupancyGrid
 from seg_perception.ros import convert
+from seg_perception.ros.base_frame import BaseFrame
 
 KEEP_ALL = QoSProfile(depth=1000)
 JPEG_QUALITY = 92
@@ -56,6 +57,7 @@ class Recorder(Node):
         self.create_subscription(GridMessage, f'/{perception}/drivable_area', self._on_grid, KEEP_ALL)
         self.create_subscription(Odometry, '/odom', self._on_odometry, KEEP_ALL)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, KEEP_ALL)
+        self._base_frame = BaseFrame(self, f'/{perception}')
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self)
 
@@ -66,8 +68,12 @@ class Recorder(Node):
             self._executor.spin_once(timeout_sec=left)
 
     def node_is_ready(self) -> bool:
-        """Say whether the perception node has opened its model: only then do its outputs exist."""
-        return int(self.count_publishers(self._label_topic)) > 0
+        """Say whether the perception node has opened its model and named its vehicle frame: ask until it has.
+
+        Its outputs exist only once the model is open.
+        """
+        self._base_frame.ask()
+        return bool(self._base_frame.name) and int(self.count_publishers(self._label_topic)) > 0
 
     def _on_image(self, message: Image) -> None:
         rgb = frames.to_rgb(convert.image(message))
@@ -89,7 +95,7 @@ class Recorder(Node):
     def _on_grid(self, message: GridMessage) -> None:
         info, stamp = message.info, convert.stamp_ns(message.header.stamp)
         cells = np.array(message.data, np.int8).reshape(info.height, info.width)
-        frame = 'odom' if message.header.frame_id == 'odom' else 'vehicle'
+        frame = self._base_frame.grid_frame(message.header.frame_id)
         x, y = info.origin.position.x, info.origin.position.y
         self.grids[stamp] = OccupancyGrid(cells, info.resolution, x, y, frame, stamp, float('nan'))
 

@@ -24,6 +24,7 @@ from seg_perception.errors import FrameError
 from seg_perception.frames import to_rgb
 from seg_perception.grid import OccupancyGrid
 from seg_perception.ros import convert
+from seg_perception.ros.base_frame import BaseFrame
 
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -85,6 +86,7 @@ class Viewer:
         self._looking = False
         self._target: str | None = None
         """Full name of the perception node; '' when it does not run, None before the first search."""
+        self._base_frame: BaseFrame | None = None
         self._search = self._node.create_timer(SEARCH_S, self._find)
         self._wake = self._node.create_guard_condition(self._find)
         self._thread = threading.Thread(target=self._spin, name='viewer', daemon=True)
@@ -145,18 +147,28 @@ class Viewer:
             return
         if '/diagnostics' not in self._subscriptions:
             self._subscribe('/diagnostics', DiagnosticArray, self._on_diagnostics, QoSProfile(depth=10))
-        self._target = self._find_node()
-        if not self._target:
-            self._diagnostics.clear()
+        self._aim_at(self._find_node())
         for topic, _ in self._node.get_topic_names_and_types() if self._target else ():
             if topic in self._subscriptions or not topic.startswith(f'{self._target}/'):
                 continue
             rest = topic[len(self._target) + 1 :]
-            if rest == 'drivable_area':
+            if rest == 'drivable_area' and self._base_frame and self._base_frame.name:
                 self._subscribe(topic, GridMessage, self._on_grid, LATCHED)
             elif rest.endswith('/overlay'):
                 name = f'camera {rest.removesuffix("/overlay")}'
                 self._subscribe(topic, Image, lambda m, name=name: self._on_image(name, m), NEWEST)
+
+    def _aim_at(self, target: str) -> None:
+        """Ask a node that has appeared for its vehicle frame, by which its grid is drawn."""
+        if target != self._target:
+            if self._base_frame:
+                self._base_frame.close()
+            self._target = target
+            self._base_frame = BaseFrame(self._node, target, self._wake.trigger) if target else None
+        if self._base_frame:
+            self._base_frame.ask()
+        else:
+            self._diagnostics.clear()
 
     def _subscribe(self, topic: str, kind: Any, callback: Any, qos: QoSProfile) -> None:
         self._subscriptions[topic] = self._node.create_subscription(kind, topic, callback, qos)
@@ -181,7 +193,8 @@ class Viewer:
     def _on_grid(self, message: Any) -> None:
         info = message.info
         cells = np.frombuffer(message.data, np.int8).reshape(info.height, info.width)
-        frame = 'vehicle' if message.header.frame_id == 'base_link' else 'odom'  # 'odom' draws no vehicle
+        assert self._base_frame  # known before the subscription
+        frame = self._base_frame.grid_frame(message.header.frame_id)  # 'odom' draws no vehicle
         origin = info.origin.position
         grid = OccupancyGrid(
             cells, info.resolution, origin.x, origin.y, frame, convert.stamp_ns(message.header.stamp), float('nan')

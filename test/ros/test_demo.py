@@ -6,12 +6,18 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import cv2
 import numpy as np
+import rclpy
+from nav_msgs.msg import OccupancyGrid
+from rclpy.executors import SingleThreadedExecutor
+from sensor_msgs.msg import Image
 
 from seg_perception.io import messages
 from seg_perception.io.bag_writer import BagWriter
+from seg_perception.ros.recorder import Recorder
 
 START_NS = 1_700_000_000_000_000_000
 
@@ -44,3 +50,34 @@ def test_a_recording_without_a_readable_frame_is_one_line(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith(f'seg_perception: error: {tmp_path}/frames: no frame could be read: ')
     assert done.stderr.count('\n') == 1
+
+
+def test_grids_are_told_apart_by_the_nodes_own_frame_names():
+    rclpy.init(domain_id=1 + (os.getpid() + 35) % 90)
+    node = rclpy.create_node('seg_perception')
+    node.declare_parameter('base_frame', 'chassis')
+    node.create_publisher(Image, '~/front/labels', 1)
+    grids = node.create_publisher(OccupancyGrid, '~/drivable_area', 10)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    thread = threading.Thread(target=executor.spin)
+    thread.start()
+    recorder = Recorder('front')
+    try:
+        for _ in range(100):
+            if recorder.node_is_ready() and grids.get_subscription_count():
+                break
+            recorder.spin_for(0.1)
+        for second, frame in ((1, 'chassis'), (2, 'world')):
+            message = OccupancyGrid()
+            message.header.stamp.sec, message.header.frame_id = second, frame
+            grids.publish(message)
+        for _ in range(100):
+            if len(recorder.grids) == 2:
+                break
+            recorder.spin_for(0.1)
+        assert [recorder.grids[s * 10**9].frame for s in (1, 2)] == ['vehicle', 'odom']
+    finally:
+        executor.shutdown()
+        thread.join()
+        rclpy.shutdown()

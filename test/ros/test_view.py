@@ -44,7 +44,8 @@ def address() -> Iterator[str]:
     """The address of a view of a node that labels a drawn street."""
     mounted = 'front.extrinsics:=[0.0, 0.0, 1.5, 0.0, 0.0, 0.0]'
     view = start('-m', 'seg_perception', 'view', '--port', '0')
-    node = start(str(HERE / 'fake_node.py'), '--ros-args', '-p', mounted, '-p', 'diagnostics_period_s:=0.2')
+    parameters = [a for p in (mounted, 'diagnostics_period_s:=0.2', 'base_frame:=chassis') for a in ('-p', p)]
+    node = start(str(HERE / 'fake_node.py'), '--ros-args', *parameters)
     street = start(str(HERE / 'faulty_cameras.py'), 'street')
     yield view.first.split()[0]  # type: ignore[attr-defined]
     for process in (street, node, view):
@@ -99,6 +100,13 @@ def test_overlay_grid_and_numbers_arrive(address: str) -> None:
     assert pictures['grid'].std() > 10
     assert {'engine', 'camera front', 'grid'} == {d['name'] for d in status['diagnostics']}
     assert status['streams']['camera front']['problem'] == ''
+
+
+def test_the_grid_shows_the_vehicle_whatever_its_frame_is_called(address: str) -> None:
+    blue, green, red = np.moveaxis(run(watch(address))[1]['grid'].astype(int), 2, 0)
+    vehicle = (blue > 150) & (red < 90) & (green < 130)
+    assert vehicle[-40:].sum() > 20  # the grid of the defaults begins under the vehicle
+    assert not vehicle[:-80].any()
 
 
 def test_a_port_in_use_is_one_line(address: str) -> None:

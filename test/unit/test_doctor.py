@@ -137,6 +137,21 @@ def test_a_transform_that_moves_and_is_new_is_ok() -> None:
     assert problems(with_edges(optical=(moving,))) == []
 
 
+def beside_another_domain(**topics: str) -> list[tuple[str, str]]:
+    """Return the problems of a node whose camera does not publish, while programs run in domain 7 of this machine."""
+    silent = camera(image=Topic('/front/image_raw'), images=(), samples=(), infos=(), calibration=None)
+    transport = replace(system().transport, domains_here=(0, 7))
+    return problems(system(silent, transport=transport, topics=topics))
+
+
+def test_another_domain_is_suspected_only_when_this_one_has_no_image() -> None:
+    suspected = ('warning', 'domain')
+    assert suspected in beside_another_domain()
+    assert suspected in beside_another_domain(**{'/front/camera_info': INFO})
+    compressed = {'/front/image_raw/compressed': 'sensor_msgs/msg/CompressedImage'}
+    assert suspected not in beside_another_domain(**compressed)
+
+
 def test_tf_that_cannot_be_read_is_a_warning_not_a_claim() -> None:
     finding = only(system(tf=replace(system().tf, readable=False, edges={})))
     assert (finding.status, finding.check) == (Status.WARNING, 'pose')

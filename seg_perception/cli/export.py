@@ -9,10 +9,12 @@ import click
 from seg_perception.cli.option_types import Number
 from seg_perception.errors import ConfigError
 
+RUN_FILES = ('best.pt', 'last.pt')
 EPILOG = """\b
 Examples:
   seg_perception export runs/mine/best.pt --data DIR --out engines --name mine
   seg_perception export runs/mine/best.pt --data DIR --out engines --name mine --precision fp32
+  seg_perception export engines/deeplab_fast.pt --exposure 0.4 --size 256 384 --data DIR --out engines --name small
 """
 
 
@@ -22,7 +24,7 @@ Examples:
 @click.option(
     '--out', type=click.Path(path_type=Path), default=Path('engines'), show_default=True, help='Folder for the model.'
 )
-@click.option('--name', help='Name of the model [default: that of the folder of CHECKPOINT].')
+@click.option('--name', help='Name of the model [default: that of CHECKPOINT; of best.pt and last.pt, their folder].')
 @click.option(
     '--precision',
     default='fp32,fp16,int8',
@@ -67,7 +69,8 @@ def command(
     unknown = sorted(set(precisions) - set(PRECISIONS))
     if unknown:
         raise ConfigError(f'--precision has {unknown}; expected some of {", ".join(PRECISIONS)}')
-    chosen = name or checkpoint.resolve().parent.name
+    whole = checkpoint.resolve()
+    chosen = name or (whole.parent.name if whole.name in RUN_FILES else whole.stem)
     job = Job(checkpoint, data, out, chosen, precisions, licence, size, exposure, average, crf)
     written = export(job, click.echo)
     click.echo(f'{write_card(job.out, job.name, written)}: model card')

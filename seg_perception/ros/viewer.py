@@ -147,11 +147,12 @@ class Viewer:
             return
         if '/diagnostics' not in self._subscriptions:
             self._subscribe('/diagnostics', DiagnosticArray, self._on_diagnostics, QoSProfile(depth=10))
-        self._aim_at(self._find_node())
-        for topic, _ in self._node.get_topic_names_and_types() if self._target else ():
-            if topic in self._subscriptions or not topic.startswith(f'{self._target}/'):
+        target = self._find_node()
+        self._aim_at(target)
+        for topic, _ in self._node.get_topic_names_and_types() if target else ():
+            if topic in self._subscriptions or not topic.startswith(f'{target}/'):
                 continue
-            rest = topic[len(self._target) + 1 :]
+            rest = topic[len(target) + 1 :]
             if rest == 'drivable_area' and self._base_frame and self._base_frame.name:
                 self._subscribe(topic, GridMessage, self._on_grid, LATCHED)
             elif rest.endswith('/overlay'):

@@ -15,7 +15,7 @@ from seg_perception.errors import ConfigError, DataError
 from seg_perception.labels import DEFAULT_LABELS, LabelMap
 from seg_perception.scene import Drive
 from seg_perception.training.config import DatasetConfig, read_yaml
-from seg_perception.training.mapping import ClassMapping, dataset_ids, read_mapping
+from seg_perception.training.mapping import ClassMapping, dataset_ids, mapping_file, read_mapping
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp')
 
@@ -195,10 +195,10 @@ def load(configs: Sequence[DatasetConfig], data: Path, folder: Path, labels: Lab
 
     Args:
         data: folder that the data sets' `root` is relative to.
-        folder: folder of the training YAML, where the mappings are.
+        folder: folder of the training YAML or of the checkpoint, where `mapping_file` looks first.
 
     Raises:
-        ConfigError, DataError: see `read_mapping`, `find_pairs`, `choose` and `read_sample`.
+        ConfigError, DataError: see `mapping_file`, `read_mapping`, `find_pairs`, `choose` and `read_sample`.
     """
     train: list[Sample] = []
     select: list[Sample] = []
@@ -206,7 +206,7 @@ def load(configs: Sequence[DatasetConfig], data: Path, folder: Path, labels: Lab
     sources: list[str] = []
     for config in configs:
         root = data / config.root
-        path = folder / config.mapping
+        path = mapping_file(folder, config.mapping)
         layout = str(read_yaml(path).get('layout', 'folder'))
         if layout == 'scene':
             lut = _source_lut({c.name: c.id for c in labels.classes}, sources)

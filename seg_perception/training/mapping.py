@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from seg_perception.errors import ConfigError
 from seg_perception.labels import VOID, LabelMap, read_class_table
+from seg_perception.paths import share_file
 from seg_perception.training.config import read_yaml
 
 CITYSCAPES_IDS = [
@@ -52,11 +53,34 @@ CITYSCAPES_IDS = [
 """Names of ids 0..33 of gtFine labelIds (cityscapesScripts, labels.py)."""
 
 
+SHIPPED = 'config/training'
+"""Folder of the mappings that ship with the package."""
+
+
 class ClassMapping(NamedTuple):
     lut: npt.NDArray[np.uint8]
     """[256] from the data set's ids to target ids."""
     known: npt.NDArray[np.bool_]
     """[256] ids that the class table has."""
+
+
+def mapping_file(folder: Path, name: str) -> Path:
+    """Return where the mapping is that a training YAML calls `name`.
+
+    Relative to `folder`, that of the YAML; or in `folder` itself, as a run keeps its mappings; or among the shipped ones.
+
+    Raises:
+        ConfigError: it is in none of them.
+    """
+    for path in (folder / name, folder / Path(name).name):
+        if path.is_file():
+            return path
+    try:
+        return share_file(f'{SHIPPED}/{name}')
+    except ConfigError as error:
+        raise ConfigError(
+            f'{folder / name}: no such mapping, and none of this name is shipped; put it there, or name it by its whole path'
+        ) from error
 
 
 def read_mapping(path: Path, ids: Mapping[str, int], labels: LabelMap, sets: list[tuple[int, ...]]) -> ClassMapping:

@@ -12,10 +12,12 @@ import torch
 import yaml
 
 from seg_perception import __version__
-from seg_perception.training.config import change_values, config_to_dict, parse_train_config, read_yaml
+from seg_perception.errors import ConfigError
+from seg_perception.training.config import TrainConfig, change_values, config_to_dict, parse_train_config, read_yaml
 from seg_perception.training.curves import plot_history
 from seg_perception.training.datasets import load
 from seg_perception.training.loop import Outcome, train
+from seg_perception.training.mapping import mapping_file
 
 
 def train_from_file(path: Path, data_dir: Path, out: Path, changes: Sequence[str] = ()) -> Outcome:
@@ -29,12 +31,12 @@ def train_from_file(path: Path, data_dir: Path, out: Path, changes: Sequence[str
     """
     values = change_values(read_yaml(path), changes)
     config = parse_train_config(values, str(path))
+    mappings = _mappings(config, path.parent)
     loaded = load(config.datasets, data_dir, path.parent, config.classes)
     out.mkdir(parents=True, exist_ok=True)
     (out / 'config.yaml').write_text(yaml.safe_dump(config_to_dict(config), sort_keys=False), encoding='utf-8')
-    for entry in config.datasets:
-        mapping = path.parent / entry.mapping
-        (out / mapping.name).write_bytes(mapping.read_bytes())
+    for name, mapping in mappings.items():
+        (out / name).write_bytes(mapping.read_bytes())
     facts = {
         'seg_perception': __version__,
         'torch': torch.__version__,
@@ -48,3 +50,17 @@ def train_from_file(path: Path, data_dir: Path, out: Path, changes: Sequence[str
     outcome = train(config, data_dir, loaded, out)
     plot_history(out / 'curves.png', outcome.history)
     return outcome
+
+
+def _mappings(config: TrainConfig, folder: Path) -> dict[str, Path]:
+    """Return the mappings by the names under which the run keeps them.
+
+    Raises:
+        ConfigError: two files have one name, or one is missing.
+    """
+    found: dict[str, Path] = {}
+    for entry in config.datasets:
+        path = mapping_file(folder, entry.mapping).resolve()
+        if found.setdefault(path.name, path) != path:
+            raise ConfigError(f'mappings {found[path.name]} and {path} have one name; rename one: a run keeps both')
+    return found

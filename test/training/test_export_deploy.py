@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from seg_perception.cli.export import command  # noqa: E402
 from seg_perception.engine.onnxrt import OnnxRuntimeEngine, read_spec  # noqa: E402
 from seg_perception.errors import ConfigError, ModelError  # noqa: E402
 from seg_perception.labels import DEFAULT_LABELS  # noqa: E402
+from seg_perception.paths import share_file  # noqa: E402
 from seg_perception.training.checkpoint import load_checkpoint  # noqa: E402
 from seg_perception.training.export import label_agreement  # noqa: E402
 from seg_perception.training.graph import DeployNetwork, fold_norms, write_graph  # noqa: E402
@@ -171,6 +173,31 @@ def test_a_graph_that_disagrees_is_not_written(
     assert list((tmp_path / 'e').glob('*.onnx')) == []
     with pytest.raises(ConfigError, match=r"--precision has \['int4'\]; expected some of fp32, fp16, int8"):
         CliRunner().invoke(command, [*args[:-1], 'int4'], catch_exceptions=False)
+
+
+def write_camvid(folder: Path, mapping: str, names: list[str]) -> None:
+    """Write a data set with the classes that a shipped mapping names."""
+    values = yaml.safe_load(share_file(f'config/training/{mapping}').read_text(encoding='utf-8'))
+    classes = [name for group in [*values['classes'].values(), values['ignore']] for name in group]
+    rng = np.random.default_rng(0)
+    for part in ('images', 'labels'):
+        (folder / part).mkdir(parents=True)
+    for name in names:
+        cv2.imwrite(str(folder / 'images' / f'{name}.png'), rng.integers(0, 256, (72, 96, 3), dtype=np.uint8))
+        label = np.repeat(rng.integers(0, len(classes), (9, 96), dtype=np.uint8), 8, axis=0)
+        cv2.imwrite(str(folder / 'labels' / f'{name}.png'), label)
+    rows = [f'{i},{name},other' for i, name in enumerate(classes)]
+    (folder / 'classes.csv').write_text('\n'.join(['id,name,role', *rows]) + '\n', encoding='utf-8')
+
+
+def test_a_shipped_checkpoint_needs_no_more_than_its_data(tmp_path: Path) -> None:
+    write_camvid(tmp_path / 'camvid', 'camvid.yaml', ['0016E5_00001', '0016E5_07960', '0006R0_f03300'])
+    write_camvid(tmp_path / 'camvid_no_lanes', 'camvid_no_lanes.yaml', ['0016E5_00002'])
+    checkpoint = share_file('engines/deeplab_accurate.pt')
+    args = [str(checkpoint), '--data', str(tmp_path), '--out', str(tmp_path / 'e'), '--precision', 'fp32']
+    result = CliRunner().invoke(command, [*args, '--size', '64', '96'], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert read_spec(tmp_path / 'e' / 'deeplab_accurate.onnx').input_width == 96
 
 
 def test_weights_are_averaged_with_another_checkpoint(new_run: NewRun, tmp_path: Path) -> None:

@@ -44,6 +44,19 @@ def test_ambiguous_class_becomes_a_set(street: Path) -> None:
     assert set(np.unique(loaded.train[0].target)) == {5, 6, VOID}
 
 
+def test_a_mapping_is_one_of_the_folder_or_a_shipped_one(street: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / 'elsewhere'
+    elsewhere.mkdir()
+    with pytest.raises(ConfigError, match=r'elsewhere/street.yaml: no such mapping, and none of this name is shipped'):
+        load([STREET], street, elsewhere, DEFAULT_LABELS)
+    (street / 'street' / 'classes.csv').write_text(
+        'id,name,role\n0,Sky,other\n1,Road,road\n2,Sidewalk,other\n3,Car,obstacle\n4,Void,void\n', encoding='utf-8'
+    )
+    shipped = DatasetConfig('street', 'camvid_no_lanes.yaml', select='^b_')
+    with pytest.raises(ConfigError, match=r"camvid_no_lanes.yaml: class 'Pedestrian' is not in the data set"):
+        load([shipped], street, elsewhere, DEFAULT_LABELS)
+
+
 def break_unknown_id(root: Path) -> None:
     label = np.zeros((72, 96), np.uint8)
     label[10, 10] = 77

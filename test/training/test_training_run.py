@@ -64,6 +64,23 @@ def test_the_folder_holds_what_repeats_the_run(new_run: NewRun, tmp_path: Path) 
     assert repeated.history[-1]['step'] == 6
 
 
+def test_two_mappings_of_one_name_are_refused(new_run: NewRun, tmp_path: Path) -> None:
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other' / 'street.yaml').write_text('layout: folder\n', encoding='utf-8')
+    sets = [{'root': 'street', 'mapping': name, 'select': '^b_'} for name in ('street.yaml', 'other/street.yaml')]
+    with pytest.raises(ConfigError, match=r'have one name; rename one'):
+        train_from_file(new_run(datasets=sets), tmp_path, tmp_path / 'out')
+
+
+def test_a_run_finds_its_own_copy_of_a_mapping(new_run: NewRun, tmp_path: Path) -> None:
+    path = new_run(datasets=[{'root': 'street', 'mapping': 'maps/street.yaml', 'select': '^b_'}], steps=1)
+    (tmp_path / 'maps').mkdir()
+    (tmp_path / 'street.yaml').rename(tmp_path / 'maps' / 'street.yaml')
+    train_from_file(path, tmp_path, tmp_path / 'out')
+    again = train_from_file(tmp_path / 'out' / 'config.yaml', tmp_path, tmp_path / 'again')
+    assert again.best.is_file()
+
+
 def test_another_configuration_does_not_overwrite_a_run(new_run: NewRun, tmp_path: Path) -> None:
     train_from_file(new_run(), tmp_path, tmp_path / 'out')
     with pytest.raises(ConfigError, match=r'last.pt: of a run with another configuration; give another --out'):

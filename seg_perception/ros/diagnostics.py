@@ -124,10 +124,14 @@ class Diagnostics:
             self._seen.add(camera.name)
 
     def _grid(self) -> Iterator[DiagnosticStatus]:
-        if self._outputs is None:
+        if self._outputs is None or self._processor is None:
             return
         blind = [c.name for c in self._inputs.values() if BLIND & c.status.problems.current.keys()]
-        values = {'free ahead m': self._outputs.grid.free_ahead_m, **self._outputs.values()}
+        values = {
+            'free ahead m': self._outputs.grid.free_ahead_m,
+            **self._outputs.values(),
+            **self._processor.odometry_counts(),
+        }
         if self.odometry_problem:
             yield self._status('grid', DiagnosticStatus.WARN, self.odometry_problem, values)
         elif blind:

@@ -36,10 +36,12 @@ class Processor:
         engine: Engine,
         outputs: Outputs,
     ) -> None:
-        self._clock = node.get_clock()
+        self._clock, self._log = node.get_clock(), node.get_logger()
         self._inputs, self._poses, self._outputs = inputs, poses, outputs
         self.engine_ms = self.frame_ms = 0.0
         """Times of the last run: engine alone, and message in to messages out."""
+        self._odometry_breaks = 0
+        self._odometry_began = poses.odometry_began()
         self._pipeline = Pipeline(_pipeline_config(config), engine)
         self.configure(config, engine)
 
@@ -60,6 +62,10 @@ class Processor:
         """Withdraw a published grid that no image has renewed in time."""
         self._outputs.grid.withdraw_stale(self.config.image_timeout_s)
 
+    def odometry_counts(self) -> dict[str, int]:
+        """Return what diagnostics should show of odometry."""
+        return {'odometry breaks': self._odometry_breaks, 'bad odometry': self._poses.bad_odometry}
+
     def run(self, messages: dict[str, Any]) -> None:
         """Process the newest message of each camera, `max_batch` cameras at a time.
 
@@ -68,6 +74,7 @@ class Processor:
         """
         start = time.perf_counter()
         self.expire()
+        self._follow_odometry()
         geometry = self._outputs.wants_geometry()
         ready = []
         for name, message in messages.items():
@@ -163,8 +170,18 @@ class Processor:
         else:
             text = f'time went back by {back_s:.1f} s; the grid starts afresh'
             self._poses.start_over()
+            self._odometry_began = self._poses.odometry_began()
             self.reset()
         camera.status.problems.note('time_jump', text)
+
+    def _follow_odometry(self) -> None:
+        """Start afresh with odometry that does: evidence of before lies elsewhere."""
+        began = self._poses.odometry_began()
+        if began != self._odometry_began:
+            self._odometry_began = began
+            self._odometry_breaks += 1
+            self._log.warning('odometry was away, or leapt: the grid starts afresh; check what publishes it')
+            self.reset()
 
     def _located(self, camera: CameraInput, message: Any, frame: Frame, calibration: Calibration) -> Frame:
         """Add poses; without them the camera still gives labels, but no evidence to the grid."""

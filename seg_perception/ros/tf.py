@@ -16,57 +16,52 @@ from seg_perception.camera import Pose
 from seg_perception.errors import CameraError
 from seg_perception.ros import convert
 from seg_perception.ros.config import CameraConfig, NodeConfig
-from seg_perception.ros.odometry import GAP_NS, MOTION_S, OdometryBuffer, interpolate
+from seg_perception.ros.odometry import MOTION_S, OdometryBuffer, broken, interpolate
 
-KEPT_GAPS = 64
-"""Gaps of a frame that are remembered: at most 20 fit in what tf2 keeps, whose oldest is never asked for."""
+CACHE_S = 10.0
+"""How far back tf2 is asked to remember."""
+KEPT_BREAKS = 32
+"""Breaks of a frame that are remembered; gaps of half a second fit `CACHE_S` no more often than that."""
 
 
 class Samples:
-    """When the transforms of each moving frame were, as tf2 does not tell between which it interpolates."""
+    """Where the transforms of each moving frame break off, as tf2 interpolates whatever lies between."""
 
     def __init__(self) -> None:
         self._parents: dict[str, str] = {}
-        self._newest_ns: dict[str, int] = {}
-        self._gaps: dict[str, deque[tuple[int, int]]] = {}
+        self._newest: dict[str, tuple[int, Pose]] = {}
+        self._breaks: dict[str, deque[tuple[int, int]]] = {}  # stamps before and after
 
-    def add(self, transform: Any, *, static: bool) -> None:
-        """Note a transform; those that tf2 leaves out, because they hold NaN, do not end a gap."""
-        child = transform.child_frame_id.removeprefix('/')
-        self._parents[child] = transform.header.frame_id.removeprefix('/')
-        if static:
-            return
+    def add(self, transform: Any, limit_s: float) -> None:
+        """Note a transform of a frame that moves; those that tf2 leaves out, because they hold NaN, do not end a gap."""
+        self.attach(transform)
         try:
-            _pose(transform)
+            pose = _pose(transform)
         except CameraError:
             return
-        ns = convert.stamp_ns(transform.header.stamp)
-        last_ns = self._newest_ns.get(child, ns)
-        if ns - last_ns > GAP_NS:
-            self._gaps.setdefault(child, deque(maxlen=KEPT_GAPS)).append((last_ns, ns))
-        self._newest_ns[child] = max(ns, last_ns)
+        child, ns = transform.child_frame_id.removeprefix('/'), convert.stamp_ns(transform.header.stamp)
+        last_ns, last = self._newest.get(child, (ns, pose))
+        if ns < last_ns:
+            return
+        if broken(ns - last_ns, last, pose, limit_s):
+            self._breaks.setdefault(child, deque(maxlen=KEPT_BREAKS)).append((last_ns, ns))
+        self._newest[child] = ns, pose
+
+    def attach(self, transform: Any) -> None:
+        """Note which frame is whose parent."""
+        self._parents[transform.child_frame_id.removeprefix('/')] = transform.header.frame_id.removeprefix('/')
 
     def clear(self) -> None:
         """Forget all times."""
-        self._newest_ns.clear()
-        self._gaps.clear()
+        self._newest.clear()
+        self._breaks.clear()
 
-    def require(self, parent: str, child: str, ns: int, limit_s: float) -> None:
-        """Check that no frame between the two was away for longer than `GAP_NS` and `limit_s` at a time.
-
-        Raises:
-            CameraError: one was.
-        """
-        if not self._gaps:
-            return
-        limit_ns = max(GAP_NS, limit_s * 1e9)
-        for frame in set(self._to_root(parent)) ^ set(self._to_root(child)):
-            for before_ns, after_ns in list(self._gaps.get(frame, ())):
-                if before_ns < ns < after_ns and after_ns - before_ns > limit_ns:
-                    raise CameraError(
-                        f'TF {parent} <- {child}: nothing came of {frame!r} for {(after_ns - before_ns) * 1e-9:.1f} s around '
-                        "the image's stamp; check its publisher"
-                    )
+    def breaks(self, parent: str, child: str) -> list[tuple[int, int]]:
+        """Return the stamps before and after every break of the way between two frames."""
+        if not self._breaks:
+            return []
+        way = set(self._to_root(parent)) ^ set(self._to_root(child))
+        return [b for frame in way for b in list(self._breaks.get(frame, ()))]
 
     def _to_root(self, frame: str) -> list[str]:
         way: list[str] = []
@@ -80,24 +75,28 @@ class Transforms:
     """TF through tf2_ros; without that package every look-up says so."""
 
     def __init__(self, node: Any) -> None:
+        self._samples, self._limit_s = Samples(), 0.0
         try:
             self._tf2: Any = importlib.import_module('tf2_ros')
         except ImportError:
             self._tf2 = None
             return
-        self._samples = Samples()
-        self._buffer = self._tf2.Buffer(cache_time=Duration(seconds=10.0))
+        self._buffer = self._tf2.Buffer(cache_time=Duration(seconds=CACHE_S))
         self._listener = self._tf2.TransformListener(self, node, spin_thread=False)
 
     def set_transform(self, transform: Any, authority: str) -> None:
         """Take a transform of /tf; the listener calls it."""
-        self._samples.add(transform, static=False)
+        self._samples.add(transform, self._limit_s)
         self._buffer.set_transform(transform, authority)
 
     def set_transform_static(self, transform: Any, authority: str) -> None:
         """Take a transform of /tf_static; the listener calls it."""
-        self._samples.add(transform, static=True)
+        self._samples.attach(transform)
         self._buffer.set_transform_static(transform, authority)
+
+    def last_break_ns(self, parent: str, child: str) -> int:
+        """Return the stamp with which `parent_from_child` began anew after a gap or a leap; 0 when it never did."""
+        return max((after_ns for _, after_ns in self._samples.breaks(parent, child)), default=0)
 
     def lookup(self, parent: str, child: str, stamp: Any, limit_s: float, *, moving: bool = False) -> Pose:
         """Return `parent_from_child` at `stamp`, or from the newest one that is at most `limit_s` older.
@@ -106,15 +105,16 @@ class Transforms:
             moving: the newest one is moved on to `stamp`; else it is taken as it is.
 
         Raises:
-            CameraError: no tf2_ros, no such transform, it is too old, or `stamp` lies where transforms were missing.
+            CameraError: no tf2_ros, no such transform, it is too old, or it broke off around `stamp`.
         """
+        self._limit_s = limit_s
         if self._tf2 is None:
             raise CameraError(
                 f'TF {parent} <- {child} is needed but tf2_ros is not installed; install it, or give the camera '
                 'extrinsics and take odometry from the topic'
             )
         try:
-            return self._at(parent, child, Time.from_msg(stamp), limit_s)
+            return self._at(parent, child, Time.from_msg(stamp))
         except self._tf2.ExtrapolationException:
             return self._newest(parent, child, stamp, limit_s, moving)
         except self._tf2.TransformException as error:
@@ -131,9 +131,16 @@ class Transforms:
         if self._tf2 is not None:
             self._listener.unregister()
 
-    def _at(self, parent: str, child: str, time: Time, limit_s: float) -> Pose:
+    def _at(self, parent: str, child: str, time: Time, until: Time | None = None) -> Pose:
+        """Return the pose at `time`, when there was no break at it, or from it on until another time."""
         found = self._buffer.lookup_transform(parent, child, time)
-        self._samples.require(parent, child, time.nanoseconds, limit_s)
+        end_ns = (until or time).nanoseconds
+        for before_ns, after_ns in self._samples.breaks(parent, child):
+            if before_ns < end_ns and time.nanoseconds < after_ns:
+                raise CameraError(
+                    f"TF {parent} <- {child} breaks off at the image's stamp: its parts are {(after_ns - before_ns) * 1e-9:.2f} s "
+                    'apart, or further than a vehicle moves in that time; check its publisher'
+                )
         return _pose(found)
 
     def _newest(self, parent: str, child: str, stamp: Any, limit_s: float, moving: bool) -> Pose:
@@ -145,10 +152,10 @@ class Transforms:
                     f'TF {parent} <- {child} is {age_s:.2f} s older than the image; expected at most {limit_s} s; '
                     'check its publisher, the clocks and use_sim_time'
                 )
-            newest = self._at(parent, child, time, limit_s)
+            newest = self._at(parent, child, time)
             if not moving:
                 return newest
-            before = self._at(parent, child, time - Duration(seconds=MOTION_S), limit_s)
+            before = self._at(parent, child, time - Duration(seconds=MOTION_S), until=time)
         except self._tf2.TransformException as error:
             raise _no_transform(parent, child, error) from error
         return interpolate(before, newest, 1 + age_s / MOTION_S)
@@ -180,6 +187,9 @@ class PoseSource:
         needs_tf = config.odometry == 'tf' or len(self._mounted) < len(cameras)
         self._tf = Transforms(node) if needs_tf else None
         self._odometry = OdometryBuffer(config.base_frame, config.odom_frame)
+        self._limit_s = config.odometry_timeout_s
+        self.bad_odometry = 0
+        """Odometry messages that could not be used."""
         self._node = node
         self._subscription = (
             node.create_subscription(
@@ -209,7 +219,13 @@ class PoseSource:
         """
         if self._config.odometry == 'tf':
             assert self._tf is not None
-            return self._tf.lookup(self._config.odom_frame, self._config.base_frame, stamp, limit_s, moving=True)
+            moved = self._tf.lookup(self._config.odom_frame, self._config.base_frame, stamp, limit_s, moving=True)
+            if convert.stamp_ns(stamp) < self.odometry_began():
+                raise CameraError(
+                    'odometry by TF has begun anew since the image, so that its pose means nothing any more'
+                )
+            return moved
+        self._limit_s = limit_s
         if not len(self._odometry):
             return None
         pose = self._odometry.at(convert.stamp_ns(stamp), limit_s)
@@ -220,6 +236,13 @@ class PoseSource:
             )
         return pose
 
+    def odometry_began(self) -> int:
+        """Return a number that changes when odometry begins anew, after a gap or with a leap: what was placed before lies elsewhere."""
+        if self._config.odometry == 'tf':
+            assert self._tf is not None
+            return self._tf.last_break_ns(self._config.odom_frame, self._config.base_frame)
+        return self._odometry.breaks
+
     def start_over(self) -> None:
         """Forget transforms of before time went back; odometry sees by itself that it did."""
         if self._tf is not None:
@@ -227,9 +250,10 @@ class PoseSource:
 
     def _on_odometry(self, message: Odometry) -> None:
         try:
-            self._odometry.add(message)
+            self._odometry.add(message, self._limit_s)
             self._report(None)
         except CameraError as error:
+            self.bad_odometry += 1
             self._report(str(error))
 
     def close(self) -> None:

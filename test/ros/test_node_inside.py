@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import math
 import time
 
 import numpy as np
@@ -165,6 +166,27 @@ def test_a_camera_that_lags_without_odometry_is_counted_and_shown(cameras):
     assert status.counts['no_grid'] == 1
     assert '0.3 s behind the other cameras' in status.problems.current['no_grid']
     assert cameras.grid_status() == 'nothing from front; see there'
+
+
+@pytest.mark.parametrize(('away_s', 'x_m'), [(0.0, 8.0), (0.6, 0.0)])
+def test_when_odometry_begins_anew_the_grid_does_as_well(cameras, away_s, x_m):
+    """What `left` saw before lies elsewhere now, or may do so."""
+    for i in range(5):
+        cameras.drive(100 + 0.1 * i, 0.0)
+    cameras.see(100.4, front=ROAD, left=ROAD)
+    assert beside(cameras.grids[-1]) == {0}
+    for i in range(3):
+        cameras.drive(100.5 + away_s + 0.05 * i, x_m)
+    cameras.see(100.6 + away_s, front=ROAD)
+    assert set(cameras.grids[-2].flat) == {-1}
+    assert (ahead(cameras.grids[-1]), beside(cameras.grids[-1])) == ({0}, {-1})
+    assert cameras.node.processor.odometry_counts()['odometry breaks'] == 1
+
+
+def test_odometry_that_cannot_be_used_is_counted(cameras):
+    for i in range(4):
+        cameras.drive(100 + 0.1 * i, math.inf if i < 2 else 0.0)
+    assert cameras.node.processor.odometry_counts() == {'odometry breaks': 0, 'bad odometry': 2}
 
 
 def test_labels_that_come_too_late_are_not_in_the_grid(cameras, monkeypatch):

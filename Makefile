@@ -3,7 +3,9 @@
 PYTHON ?= $(firstword $(foreach v,3.12 3.11,$(if $(shell python$(v) -c '' 2>/dev/null && echo yes),python$(v))) python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint requirements/constraints.txt
+# The variables bind pip's build environments, too: which of them does it depends on pip's version.
+PIP := PIP_CONSTRAINT=requirements/constraints.txt PIP_BUILD_CONSTRAINT=requirements/constraints.txt \
+  $(BIN)/python -m pip --disable-pip-version-check install --quiet
 INPUT ?= scene:7
 OUT ?= out/demo
 DATA ?= data

@@ -39,10 +39,11 @@ setup(
         'opencv-python-headless>=4.5.4,<5',
         'platformdirs>=2.5',
         'pyyaml>=5.4',
+        'rosbags>=0.10',
         'tqdm>=4.57',
     ],
     extras_require={
-        'recordings': ['rosbags>=0.10', 'mcap>=1.1', 'av>=12', 'lz4>=4', 'zstandard>=0.20'],
+        'recordings': ['mcap>=1.1', 'av>=12', 'lz4>=4', 'zstandard>=0.20'],
         'tensorrt': ['tensorrt>=10.3', 'pycuda>=2024.1'],
         'train': ['torch>=2.4', 'onnx>=1.16', 'onnxscript>=0.5'],
         'view': ['aiohttp>=3.8'],

@@ -16,6 +16,8 @@ BoolArray = npt.NDArray[np.bool_]
 BOUNDARY_PX = 3.0
 """Tolerance of the boundary F-score on an image of 960x720; scaled with the diagonal for others."""
 BOUNDARY_DIAGONAL_PX = 1200.0
+BINS = 15
+"""Of the confidence, for the expected calibration error."""
 
 
 def confusion_matrix(
@@ -114,18 +116,18 @@ class Reliability(NamedTuple):
         """Return the sums."""
         return Reliability(self.pixels + other.pixels, self.right + other.right)
 
-    def bins(self, number: int = 15) -> npt.NDArray[np.float64]:
-        """Return [number, 3] share of pixels, mean confidence 0..1 and accuracy of equal-width confidence bins."""
+    def bins(self) -> npt.NDArray[np.float64]:
+        """Return [BINS, 3] share of pixels, mean confidence 0..1 and accuracy of equal-width confidence bins."""
         value = np.arange(256)
-        index = np.minimum(value * number // 255, number - 1)
-        count = np.bincount(index, self.pixels, number)
+        index = np.minimum(value * BINS // 255, BINS - 1)
+        count = np.bincount(index, self.pixels, BINS)
         filled = np.maximum(count, 1)
-        confidence = np.bincount(index, self.pixels * value / 255, number) / filled
-        accuracy = np.bincount(index, self.right.astype(np.float64), number) / filled
+        confidence = np.bincount(index, self.pixels * value / 255, BINS) / filled
+        accuracy = np.bincount(index, self.right.astype(np.float64), BINS) / filled
         return np.stack([count / max(1.0, count.sum()), confidence, accuracy], 1)
 
     def error(self) -> float:
-        """Return the expected calibration error with 15 bins (Naeini et al. 2015)."""
+        """Return the expected calibration error (Naeini et al. 2015)."""
         share, confidence, accuracy = self.bins().T
         return float((share * np.abs(confidence - accuracy)).sum())
 

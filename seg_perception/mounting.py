@@ -190,9 +190,4 @@ def _roll_and_height(
 
 def mounted_angles(pose: Pose) -> Angles:
     """Roll, pitch and yaw of a pose, as `Pose.mounted` takes them."""
-    body = pose.rotation @ OPTICAL_FROM_BODY
-    return Angles(
-        math.atan2(body[2, 1], body[2, 2]),
-        -math.asin(max(-1.0, min(1.0, float(body[2, 0])))),
-        math.atan2(body[1, 0], body[0, 0]),
-    )
+    return Angles(*pose.mounting()[3:])

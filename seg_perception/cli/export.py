@@ -62,8 +62,9 @@ def command(
 
     Real frames of the run's data set the int8 ranges and prove that each file labels as the PyTorch network does.
     """
+    from seg_perception.engine.precision import PRECISIONS
     from seg_perception.training.card import write_card
-    from seg_perception.training.export import PRECISIONS, Job, export
+    from seg_perception.training.export import Job, export
 
     precisions = tuple(part.strip() for part in precision.split(','))
     unknown = sorted(set(precisions) - set(PRECISIONS))

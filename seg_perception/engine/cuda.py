@@ -44,8 +44,8 @@ class Buffer(NamedTuple):
 class Session:
     """A CUDA context with one stream; frees what it allocated, in reverse order, on `close`."""
 
-    def __init__(self, device: int = 0) -> None:
-        """Take the primary context of GPU number `device`, which TensorRT's own CUDA runtime uses as well.
+    def __init__(self) -> None:
+        """Take the primary context of the first GPU, which TensorRT's own CUDA runtime uses as well.
 
         Raises:
             EngineError: pycuda is missing, or there is no usable driver or GPU.
@@ -56,7 +56,7 @@ class Session:
         try:
             with self.phase('open the GPU'):
                 cuda.init()
-                gpu = cuda.Device(device)
+                gpu = cuda.Device(0)
                 context = gpu.retain_primary_context()
                 self._release.append(context.detach)
                 context.push()

@@ -9,22 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.engine.base import EngineInfo, Prediction, check_batch
-from seg_perception.labels import DEFAULT_LABELS, LabelMap
+from seg_perception.labels import DEFAULT_LABELS
 from seg_perception.model import ModelSpec
 
 
 class FakeEngine:
     """Labels each pixel with the class whose palette colour is nearest; full confidence where it is exact."""
 
-    def __init__(
-        self, height: int = 64, width: int = 96, max_batch: int = 4, labels: LabelMap = DEFAULT_LABELS
-    ) -> None:
-        digest = hashlib.sha256(repr((height, width, labels)).encode()).hexdigest()
-        self.spec = ModelSpec(Path('fake'), 'fake', 'fp32', height, width, labels, digest)
+    def __init__(self, height: int = 64, width: int = 96, max_batch: int = 4) -> None:
+        digest = hashlib.sha256(repr((height, width)).encode()).hexdigest()
+        self.spec = ModelSpec(Path('fake'), 'fake', 'fp32', height, width, DEFAULT_LABELS, digest)
         self.info = EngineInfo('fake', 'cpu', 'fp32', digest[:12], '')
         self.max_batch = max_batch
         self._input = np.zeros((max_batch, height, width, 3), np.uint8)
-        self._palette = labels.palette()[: len(labels)].astype(np.int32)
+        self._palette = DEFAULT_LABELS.palette()[: len(DEFAULT_LABELS)].astype(np.int32)
 
     def input(self, n: int) -> npt.NDArray[np.uint8]:
         """Return the input memory for `n` frames."""

@@ -1,4 +1,4 @@
-"""How long an engine takes, and whether its memory stays flat; for `seg_perception bench` and the GPU tests."""
+"""How long an engine takes, and whether its memory stays flat; for offline processing and the GPU tests."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ UInt8 = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 HORIZON = 0.42
 """Row, as a share of the height, above which nothing stands on the road."""
+OBJECTS = 3
 
 
 class ForeignCounts(NamedTuple):
@@ -102,10 +103,8 @@ def _animal(mask: UInt8, shade: Any, foot: tuple[int, int], size: float, rng: np
     shade[:] = np.clip((y - rows) / (1.6 * s), 0, 1)
 
 
-def count_foreign(
-    pipeline: Pipeline, items: Sequence[LabelledImage], table: TruthTable, objects: int = 3, seed: int = 0
-) -> Iterator[ForeignCounts]:
-    """Yield the counts of each image after standing `objects` things on its true road.
+def count_foreign(pipeline: Pipeline, items: Sequence[LabelledImage], table: TruthTable) -> Iterator[ForeignCounts]:
+    """Yield the counts of each image after standing OBJECTS things on its true road; the same ones every time.
 
     Raises:
         DataError: an image cannot be used, or the truth does not tell where the road is.
@@ -115,14 +114,14 @@ def count_foreign(
         raise DataError(f'{table.path}: no classes that are only road or lane; foreign objects have nowhere to stand')
     called = pipeline.engine.spec.labels.drivable_lut()
     for index, item in enumerate(items):
-        rng = np.random.default_rng([seed, index])
+        rng = np.random.default_rng([0, index])
         image = np.asarray(cv2.imread(str(item.image), cv2.IMREAD_COLOR), np.uint8)
         h, w = image.shape[:2]
         truth = read_truth(item, table, h, w)
         road = drivable[np.where(truth == VOID, 0, truth)] & (truth != VOID)
         rows, columns = np.nonzero(road & (np.arange(h)[:, None] > (HORIZON + 0.1) * h))
         foreign = np.zeros((h, w), np.bool_)
-        for pick in rng.integers(len(rows), size=objects) if len(rows) else ():
+        for pick in rng.integers(len(rows), size=OBJECTS) if len(rows) else ():
             image, mask = paste_object(image, (int(columns[pick]), int(rows[pick])), rng)
             foreign |= mask
         result = pipeline.run([Frame('image', 1, from_array(image))], want_grid=False).cameras[0]

@@ -96,13 +96,13 @@ class FrameReader:
                 for t in messages.deserialize(message.data, messages.TF).transforms:
                     pose = messages.pose_of(t.transform.translation, t.transform.rotation)
                     self._tree.add(
-                        t.header.frame_id, t.child_frame_id, messages.stamp_of(t.header), pose, static=static
+                        t.header.frame_id, t.child_frame_id, messages.stamp_ns(t.header.stamp), pose, static=static
                     )
             elif message.topic == self._odom_topic:
                 odometry = messages.deserialize(message.data, messages.ODOMETRY)
                 pose = messages.pose_of(odometry.pose.pose.position, odometry.pose.pose.orientation)
                 self._odometry_child = odometry.child_frame_id.lstrip('/')
-                self._odometry.add(messages.stamp_of(odometry.header), pose)
+                self._odometry.add(messages.stamp_ns(odometry.header.stamp), pose)
         except SerdeError:
             self.unusable[unreadable(message)] += 1
         except CameraError as error:
@@ -127,7 +127,7 @@ class _InfoTrack:
         if raw == self._raw:
             return
         info = messages.deserialize(data, messages.CAMERA_INFO)
-        self._raw, stamp = raw, messages.stamp_of(info.header)
+        self._raw, stamp = raw, messages.stamp_ns(info.header.stamp)
         try:
             self._changes.append((stamp, messages.camera_model_of(info)))
         except CameraError:

@@ -81,9 +81,9 @@ def header(stamp_ns: int, frame_id: str) -> Any:
     return new('std_msgs/msg/Header', time_of(stamp_ns), frame_id)
 
 
-def stamp_of(message_header: Any) -> int:
-    """Return the stamp of a std_msgs/Header in nanoseconds."""
-    return int(message_header.stamp.sec) * 1_000_000_000 + int(message_header.stamp.nanosec)
+def stamp_ns(time: Any) -> int:
+    """Return a builtin_interfaces/Time, also one of rclpy, in nanoseconds."""
+    return int(time.sec) * 1_000_000_000 + int(time.nanosec)
 
 
 def image(topic: str, stamp_ns: int, frame_id: str, picture: Image) -> TimedMessage:
@@ -149,17 +149,17 @@ def odometry(stamp_ns: int, odom_frame: str, vehicle_frame: str, odom_from_vehic
 
 
 def camera_model_of(message: Any) -> CameraModel:
-    """Read sensor_msgs/CameraInfo.
+    """Return the model of the image that belongs to a sensor_msgs/CameraInfo, also one of rclpy.
 
     Raises:
-        CameraError: not calibrated, NaN, or an unknown distortion model.
+        CameraError: not calibrated, NaN, unknown distortion model, or a region outside the sensor.
     """
     roi = message.roi
     return CameraModel.from_camera_info(
         int(message.width),
         int(message.height),
-        [float(v) for v in message.k],
-        [float(v) for v in message.d],
+        message.k,
+        message.d,
         str(message.distortion_model),
         (int(message.binning_x), int(message.binning_y)),
         (int(roi.x_offset), int(roi.y_offset), int(roi.width), int(roi.height)),
@@ -167,7 +167,7 @@ def camera_model_of(message: Any) -> CameraModel:
 
 
 def pose_of(position: Any, orientation: Any) -> Pose:
-    """Read a geometry_msgs position (Point or Vector3) and Quaternion.
+    """Read a geometry_msgs position (Point or Vector3) and Quaternion, also those of rclpy.
 
     Raises:
         CameraError: NaN, or not a unit quaternion.

@@ -87,10 +87,11 @@ class VideoWriter:
     Two threads at most and a fast preset: it runs beside the network on the same cores.
     """
 
-    def __init__(
-        self, path: Path, fps: float, size: tuple[int, int], *, crf: int = 24, preset: str = 'ultrafast'
-    ) -> None:
+    def __init__(self, path: Path, fps: float, size: tuple[int, int], *, crf: int = 24) -> None:
         """Open `path` (.mp4) for frames of `size` (width, height), both rounded down to even numbers.
+
+        Args:
+            crf: 0 to 51; fewer is more like the frames, and larger.
 
         Raises:
             RecordingError: the file cannot be written.
@@ -109,7 +110,7 @@ class VideoWriter:
             stream.codec_context.time_base = Fraction(1, CLOCK_HZ)
             self._frame_ticks = max(1, round(CLOCK_HZ / fps))
             self._next_tick = 0
-            stream.options = {'crf': str(crf), 'preset': preset, 'threads': '1'}
+            stream.options = {'crf': str(crf), 'preset': 'ultrafast', 'threads': '1'}
             self._stream = stream
         except (av.FFmpegError, OSError) as error:
             raise _unwritable(path, error) from error

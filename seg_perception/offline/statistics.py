@@ -14,6 +14,8 @@ from seg_perception.pipeline import CameraResult
 
 LOW_CONFIDENCE = 128
 """A pixel under this (0.5) counts as uncertain, as it does for the grid."""
+PICTURES = 6
+"""Frames kept, at most."""
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -82,8 +84,7 @@ class Picture(NamedTuple):
 class LeastCertain:
     """Keeps the frames of lowest mean confidence, at most one per camera and second, for neighbours look alike."""
 
-    def __init__(self, count: int = 6) -> None:
-        self._count = count
+    def __init__(self) -> None:
         self._worst: dict[tuple[str, int], Picture] = {}
 
     def offer(self, result: CameraResult, confidence: float, overlay: UInt8) -> None:
@@ -92,7 +93,7 @@ class LeastCertain:
         known = self._worst.get(key)
         if known is not None and known.confidence <= confidence:
             return
-        if known is None and len(self._worst) >= self._count:
+        if known is None and len(self._worst) >= PICTURES:
             limit = max(self._worst, key=lambda k: self._worst[k].confidence)
             if self._worst[limit].confidence <= confidence:
                 return
@@ -101,4 +102,4 @@ class LeastCertain:
 
     def pictures(self) -> list[Picture]:
         """Return them, least certain first."""
-        return heapq.nsmallest(self._count, self._worst.values(), key=lambda p: (p.confidence, p.stamp_ns))
+        return heapq.nsmallest(PICTURES, self._worst.values(), key=lambda p: (p.confidence, p.stamp_ns))

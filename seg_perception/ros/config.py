@@ -29,7 +29,7 @@ def option(
     return field(default=default, metadata={'text': text, 'low': low, 'high': high, 'choices': choices, 'live': live})
 
 
-def check_options(config: Any, prefix: str = '') -> None:
+def check_options(config: Any) -> None:
     """Check every `option` of a dataclass against its range or choices.
 
     Raises:
@@ -39,9 +39,9 @@ def check_options(config: Any, prefix: str = '') -> None:
         value, low, high = getattr(config, f.name), f.metadata.get('low'), f.metadata.get('high')
         choices = f.metadata.get('choices')
         if choices and value not in choices:
-            raise ConfigError(f'{prefix}{f.name} is {value!r}; expected one of {", ".join(choices)}')
+            raise ConfigError(f'{f.name} is {value!r}; expected one of {", ".join(choices)}')
         if low is not None and not low <= value <= high:
-            raise ConfigError(f'{prefix}{f.name} is {value}; expected {low} to {high}')
+            raise ConfigError(f'{f.name} is {value}; expected {low} to {high}')
 
 
 @dataclass(frozen=True, slots=True)

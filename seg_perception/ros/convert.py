@@ -20,7 +20,7 @@ from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
 from seg_perception import frames
-from seg_perception.camera import CameraModel, Pose
+from seg_perception.camera import CameraModel
 from seg_perception.errors import CameraError, FrameError
 from seg_perception.grid import GroundPoints, OccupancyGrid
 from seg_perception.io import messages
@@ -37,10 +37,8 @@ BRIDGED = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
 CLOUD_FIELDS = [PointField(name=name, offset=offset, datatype=kind, count=1) for name, offset, kind in POINT_FIELDS]
 _bridge = CvBridge() if CvBridge is not None else None
 
-
-def stamp_ns(stamp: Any) -> int:
-    """Return builtin_interfaces/Time in nanoseconds."""
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+stamp_ns, pose, camera_model = messages.stamp_ns, messages.pose_of, messages.camera_model_of
+"""rclpy's messages have the fields of those in bags."""
 
 
 def stamp_message(ns: int) -> Time:
@@ -80,24 +78,6 @@ def image(message: Any) -> frames.Image:
     return checked._replace(pixels=_bridge.imgmsg_to_cv2(message, 'passthrough'))
 
 
-def camera_model(info: CameraInfo) -> CameraModel:
-    """Return the model of the image that belongs to sensor_msgs/CameraInfo.
-
-    Raises:
-        CameraError: not calibrated, NaN, unknown distortion model, or a region outside the sensor.
-    """
-    roi = info.roi
-    return CameraModel.from_camera_info(
-        info.width,
-        info.height,
-        info.k,
-        info.d,
-        info.distortion_model,
-        (info.binning_x, info.binning_y),
-        (roi.x_offset, roi.y_offset, roi.width, roi.height),
-    )
-
-
 def fill_camera_info(out: CameraInfo, model: CameraModel, source: CameraInfo) -> None:
     """Describe an image of `model` in `out`: no binning, no region; R and the scaled P come from the camera's own."""
     out.width, out.height = model.width, model.height
@@ -114,15 +94,6 @@ def fill_camera_info(out: CameraInfo, model: CameraModel, source: CameraInfo) ->
     p[1] *= scale_y
     p[0, 2], p[1, 2] = model.cx + offset_x, model.cy + offset_y
     out.p = p.reshape(-1)
-
-
-def pose(translation: Any, rotation: Any) -> Pose:
-    """Return geometry_msgs Vector3 or Point, and Quaternion, as a pose.
-
-    Raises:
-        CameraError: NaN, or the quaternion is not a unit one.
-    """
-    return Pose((translation.x, translation.y, translation.z), (rotation.x, rotation.y, rotation.z, rotation.w))
 
 
 class ImageOut:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import time
 from typing import Any
 
@@ -11,6 +10,7 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from seg_perception.doctor import snapshot
+from seg_perception.io import messages
 from seg_perception.ros.convert import stamp_ns
 from seg_perception.ros.probe_graph import Graph
 
@@ -18,8 +18,6 @@ DEEP = QoSProfile(depth=60, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Two seconds of images: what is missing was lost on the way, not while the doctor was busy."""
 MAX_SIZES = 3
 """Images of so many different sizes are kept for reading, besides the last."""
-CDR_STAMP = {0: '>iI', 1: '<iI'}
-"""By the second byte of the encapsulation (DDS-XTypes 1.3, 7.6.3.1.2): the Header's stamp follows it."""
 
 
 class CameraEar:
@@ -43,8 +41,7 @@ class CameraEar:
         node.create_subscription(CameraInfo, info, self._on_info, DEEP)
 
     def _on_image(self, data: bytes, info: dict[str, Any]) -> None:
-        sec, nanosec = struct.unpack_from(CDR_STAMP[data[1] & 1], data, 4)
-        self._arrivals.append(self._arrival(sec * 10**9 + nanosec, info.get('publication_sequence_number')))
+        self._arrivals.append(self._arrival(messages.header_stamp(data), info.get('publication_sequence_number')))
         self._last = data
         if len(self._first_of_size) < MAX_SIZES:
             self._first_of_size.setdefault(len(data), data)

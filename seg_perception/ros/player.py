@@ -153,11 +153,7 @@ class _Player:
         while True:
             if self._clock is not None:
                 now = min(timeline.recorded_now_ns(), stamp_ns)
-                self._clock.publish(
-                    messages.pack(
-                        '/clock', messages.CLOCK, now, messages.new(messages.CLOCK, messages.time_of(now))
-                    ).data
-                )
+                self._clock.publish(messages.clock(now).data)
             remaining = timeline.remaining_s(stamp_ns)
             if remaining <= 0:
                 return not self._stop.is_set()
@@ -225,7 +221,7 @@ def restamp(message: TimedMessage, new_ns: Callable[[int], int]) -> bytes:
     if message.msgtype == messages.TF:
         decoded = messages.deserialize(message.data, messages.TF)
         for transform in decoded.transforms:
-            transform.header.stamp = messages.time_of(new_ns(messages.stamp_of(transform.header)))
+            transform.header.stamp = messages.time_of(new_ns(messages.stamp_ns(transform.header.stamp)))
         return messages.pack(message.topic, messages.TF, 0, decoded).data
     stamp = new_ns(messages.header_stamp(message.data))
     return messages.with_header_stamp(message.data, stamp)

@@ -37,7 +37,7 @@ class Labelled(NamedTuple):
 class Recorder(Node):
     """Subscribes to a camera and to the node's outputs; everything is kept by the stamp of its image, in ns."""
 
-    def __init__(self, camera: str, perception: str = 'seg_perception', *, compressed: bool = False) -> None:
+    def __init__(self, camera: str, *, compressed: bool = False) -> None:
         super().__init__('seg_perception_recorder')
         self.jpegs: dict[int, bytes] = {}
         """Of a compressed camera as it sent them, which may be PNG."""
@@ -46,15 +46,15 @@ class Recorder(Node):
         self.grids: dict[int, OccupancyGrid] = {}
         self.odometry: dict[int, Pose] = {}
         self.diagnostics: dict[str, dict[str, str]] = {}
-        self._label_topic = f'/{perception}/{camera}/labels'
+        self._label_topic = f'/seg_perception/{camera}/labels'
         if compressed:
             topic = f'/{camera}/image_raw/compressed'
             self.create_subscription(CompressedImage, topic, self._on_compressed, qos_profile_sensor_data)
         else:
             self.create_subscription(Image, f'/{camera}/image_raw', self._on_image, qos_profile_sensor_data)
         self.create_subscription(Image, self._label_topic, self._on_labels, KEEP_ALL)
-        self.create_subscription(Image, f'/{perception}/{camera}/confidence', self._on_confidence, KEEP_ALL)
-        self.create_subscription(GridMessage, f'/{perception}/drivable_area', self._on_grid, KEEP_ALL)
+        self.create_subscription(Image, f'/seg_perception/{camera}/confidence', self._on_confidence, KEEP_ALL)
+        self.create_subscription(GridMessage, '/seg_perception/drivable_area', self._on_grid, KEEP_ALL)
         self.create_subscription(Odometry, '/odom', self._on_odometry, KEEP_ALL)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, KEEP_ALL)
         self._base_frame = BaseFrame(self, f'/{perception}')

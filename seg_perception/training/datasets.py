@@ -12,12 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.errors import ConfigError, DataError
+from seg_perception.io.recording import IMAGE_SUFFIXES
 from seg_perception.labels import DEFAULT_LABELS, LabelMap
 from seg_perception.scene import Drive
 from seg_perception.training.config import DatasetConfig, read_yaml
 from seg_perception.training.mapping import ClassMapping, dataset_ids, mapping_file, read_mapping
-
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp')
 
 
 class Pair(NamedTuple):

@@ -18,6 +18,7 @@ import onnxruntime as ort
 from torch import nn
 
 from seg_perception.engine.onnxrt import read_spec
+from seg_perception.engine.siblings import SUFFIXES
 from seg_perception.errors import ModelError
 from seg_perception.frames import from_array, to_network
 from seg_perception.model import FORMAT, METADATA_KEY
@@ -31,8 +32,6 @@ from seg_perception.training.quantize import quantize
 from seg_perception.training.select import count_pixels, labels_of, logits_of, summarise
 
 UInt8 = npt.NDArray[np.uint8]
-PRECISIONS = ('fp32', 'fp16', 'int8')
-SUFFIXES = {'fp32': '', 'fp16': '.fp16', 'int8': '.int8', 'int8-trt': '.int8-trt'}
 LEAST_AGREEMENT = {'fp32': 0.999, 'fp16': 0.995, 'int8': 0.95, 'int8-trt': 0.95}
 """Smallest share of equal labels between a file and the PyTorch network, on real frames."""
 CALIBRATION_FRAMES = 48

@@ -88,10 +88,9 @@ class Aspp(nn.Module):
 class DeepLabV3Plus(nn.Module):
     """Encoder with ASPP and a decoder that adds the stride-4 features (Chen et al. 2018, arXiv 1802.02611)."""
 
-    def __init__(
-        self, backbone: MobileNetV2, normalise: Normalise, classes: int, output_stride: int, channels: int = 128
-    ) -> None:
+    def __init__(self, backbone: MobileNetV2, normalise: Normalise, classes: int, output_stride: int) -> None:
         super().__init__()
+        channels = 128
         self.normalise = normalise
         self.backbone = backbone
         self.aspp = Aspp(backbone.channels[4], channels, output_stride)
@@ -110,12 +109,12 @@ class DeepLabV3Plus(nn.Module):
 class UNet(nn.Module):
     """Decoder of learned transposed convolutions with skips at every stride (Ronneberger et al. 2015)."""
 
-    def __init__(self, backbone: MobileNetV2, normalise: Normalise, classes: int, channels: int = 128) -> None:
+    def __init__(self, backbone: MobileNetV2, normalise: Normalise, classes: int) -> None:
         super().__init__()
         self.normalise = normalise
         self.backbone = backbone
         skips = backbone.channels[3::-1]
-        widths = [channels, channels, channels // 2, channels // 4]
+        widths = [128, 128, 64, 32]
         inputs = [backbone.channels[4], *widths[:-1]]
         self.up = nn.ModuleList(nn.ConvTranspose2d(i, w, 2, 2) for i, w in zip(inputs, widths, strict=True))
         self.merge = nn.ModuleList(separable(w + s, w) for w, s in zip(widths, skips, strict=True))
@@ -132,13 +131,13 @@ class UNet(nn.Module):
 class FCN(nn.Module):
     """FCN-8s: class scores at strides 32, 16 and 8, summed on the way up (Long et al. 2015)."""
 
-    def __init__(self, backbone: MobileNetV2, normalise: Normalise, classes: int, channels: int = 256) -> None:
+    def __init__(self, backbone: MobileNetV2, normalise: Normalise, classes: int) -> None:
         super().__init__()
         self.normalise = normalise
         self.backbone = backbone
         _, _, s8, s16, s32 = backbone.channels
-        self.head = conv_bn_relu(s32, channels)
-        self.score32 = nn.Conv2d(channels, classes, 1)
+        self.head = conv_bn_relu(s32, 256)
+        self.score32 = nn.Conv2d(256, classes, 1)
         self.score16 = nn.Conv2d(s16, classes, 1)
         self.score8 = nn.Conv2d(s8, classes, 1)
         self.up32 = nn.ConvTranspose2d(classes, classes, 4, 2, 1, bias=False)

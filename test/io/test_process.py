@@ -32,7 +32,7 @@ def test_every_output_of_the_node_with_the_stamps_of_the_input(write_bag, made, 
         assert stamps == [made.stamp(i) for i in range(4)]
         for _, _, log_ns, data in [f for f in found if f[0] == topic]:
             decoded = messages.deserialize(data, kind)
-            assert messages.stamp_of(decoded.header) == log_ns
+            assert messages.stamp_ns(decoded.header.stamp) == log_ns
             frame = 'base_link' if kind == messages.OCCUPANCY_GRID else made.frame_id
             assert decoded.header.frame_id == frame
 

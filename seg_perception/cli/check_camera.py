@@ -88,8 +88,10 @@ def command(recording: str, lane_width: float | None, limit: int, tolerance: flo
     now = mounted_angles(pose)
     off = _print(now, pose.translation_m[2], estimate, len(frames))
     _print_horizon(camera, pose, estimate)
+    better = _corrected(pose, estimate).mounting()
+    click.echo('estimated extrinsics (m, rad): ' + ','.join(f'{v:.4g}' for v in better))
     middle = frames[len(frames) // 2]
-    picture = draw_check(to_rgb(middle.image), camera, pose, estimate.angles)
+    picture = draw_check(to_rgb(middle.image), camera, pose, estimate)
     if not cv2.imwrite(str(out), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
         raise ConfigError(f'{out}: cannot write the picture; free space or give another --out')
     click.echo(f'wrote {out}')
@@ -134,7 +136,7 @@ def _cell(value: float, width: int) -> str:
 
 
 def _print_horizon(camera: CameraModel, pose: Pose, estimate: MountingEstimate) -> None:
-    rows = [horizon_row(camera, p) for p in (pose, _corrected(pose, estimate.angles))]
+    rows = [horizon_row(camera, p) for p in (pose, _corrected(pose, estimate))]
     click.echo(
         'horizon at the middle column: '
         + ', '.join(f'{name} row {row:.0f}' for name, row in zip(('configured', 'estimated'), rows, strict=True))
@@ -142,9 +144,12 @@ def _print_horizon(camera: CameraModel, pose: Pose, estimate: MountingEstimate) 
     )
 
 
-def _corrected(pose: Pose, found: Angles) -> Pose:
+def _corrected(pose: Pose, estimate: MountingEstimate) -> Pose:
+    """Return the estimated mounting; what was not found is as configured."""
+    x, y, z = pose.translation_m
+    found, height = estimate.angles, estimate.height_m
     roll = mounted_angles(pose).roll_rad if math.isnan(found.roll_rad) else found.roll_rad
-    return Pose.mounted(*pose.translation_m, roll, found.pitch_rad, found.yaw_rad)
+    return Pose.mounted(x, y, z if math.isnan(height) else height, roll, found.pitch_rad, found.yaw_rad)
 
 
 def horizon_row(camera: CameraModel, pose: Pose) -> float:
@@ -162,7 +167,9 @@ def _horizon_points(pose: Pose) -> npt.NDArray[np.float64]:
     return np.asarray(np.column_stack([np.cos(bearing), np.sin(bearing), np.zeros(len(bearing))]) @ pose.rotation)
 
 
-def draw_check(rgb: npt.NDArray[np.uint8], camera: CameraModel, pose: Pose, found: Angles) -> npt.NDArray[np.uint8]:
+def draw_check(
+    rgb: npt.NDArray[np.uint8], camera: CameraModel, pose: Pose, estimate: MountingEstimate
+) -> npt.NDArray[np.uint8]:
     """Draw the configured ground grid and both horizons on a copy of the picture."""
     picture = rgb.copy()
     for y in range(-6, 7):
@@ -175,7 +182,7 @@ def draw_check(rgb: npt.NDArray[np.uint8], camera: CameraModel, pose: Pose, foun
         if valid and 0 <= pixel[0] < camera.width and 0 <= pixel[1] < camera.height:
             origin = (int(pixel[0]), int(pixel[1]))
             cv2.putText(picture, f'{x} m', origin, cv2.FONT_HERSHEY_SIMPLEX, 0.45, CONFIGURED_COLOR, 1, cv2.LINE_AA)
-    for p, color in ((pose, CONFIGURED_COLOR), (_corrected(pose, found), ESTIMATED_COLOR)):
+    for p, color in ((pose, CONFIGURED_COLOR), (_corrected(pose, estimate), ESTIMATED_COLOR)):
         far = _horizon_points(p) @ p.rotation.T * 1e4 + p.translation_m
         _polyline(picture, camera, p, far, color, 2)
     return picture

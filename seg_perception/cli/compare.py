@@ -19,7 +19,7 @@ EPILOG = """\b
 Examples:
   seg_perception compare runs_old/drive runs_new/drive
   seg_perception compare A B --html diff.html --json diff.json
-  seg_perception compare A B --thresholds gate.yaml     (exit code 3 when exceeded)
+  seg_perception compare A B --thresholds gate.yaml     (exit code 3 beyond it, or with nothing to compare)
 
 \b
 gate.yaml, all of it optional:
@@ -65,4 +65,6 @@ def _print(found: Comparison, checks: list[Check]) -> None:
     if checks:
         click.echo(f'\n{"threshold":<28}{"found":>10}{"allowed":>10}')
     for c in checks:
-        click.echo(f'{c.name:<28}{number(c.found):>10}{number(c.limit):>10}  {"ok" if c.ok else "EXCEEDED"}')
+        click.echo(
+            f'{c.name:<28}{number(c.found):>10}{number(c.limit):>10}  {c.verdict if c.ok else c.verdict.upper()}'
+        )

@@ -30,7 +30,10 @@ def write_comparison(
         title=f'{a.name} against {b.name}' if a.name != b.name else f'{a} against {b}',
         subtitle=f'A: {a} · B: {b}',
         tiles=tiles(found),
-        checks=[{'name': c.name, 'found': number(c.found), 'limit': number(c.limit), 'ok': c.ok} for c in checks],
+        checks=[
+            {'name': c.name, 'found': number(c.found), 'limit': number(c.limit), 'ok': c.ok, 'verdict': c.verdict}
+            for c in checks
+        ],
         problems=found.problems,
         classes=[{k: v if k == 'name' else number(v) for k, v in c.items()} for c in found.classes],
         charts=_charts(found),

@@ -50,7 +50,7 @@ COMPARISON = (
     + """
 <div class="tiles">{% for name, value in tiles %}<div><b>{{ value }}</b><span>{{ name }}</span></div>{% endfor %}</div>
 {% if checks %}<h2>Thresholds</h2><table><tr><th>figure</th><th class="n">found</th><th class="n">allowed</th><th></th></tr>
-{% for c in checks %}<tr><td>{{ c.name }}</td><td class="n">{{ c.found }}</td><td class="n">{{ c.limit }}</td><td{% if not c.ok %} class="warn"{% endif %}>{{ 'ok' if c.ok else 'exceeded' }}</td></tr>{% endfor %}</table>{% endif %}
+{% for c in checks %}<tr><td>{{ c.name }}</td><td class="n">{{ c.found }}</td><td class="n">{{ c.limit }}</td><td{% if not c.ok %} class="warn"{% endif %}>{{ c.verdict }}</td></tr>{% endfor %}</table>{% endif %}
 {% if problems %}<h2>What could not be compared</h2><ul class="warn">{% for p in problems %}<li>{{ p }}</li>{% endfor %}</ul>{% endif %}
 <h2>Classes</h2>
 <table><tr><th>class</th><th class="n">share in A</th><th class="n">share in B</th><th class="n">IoU of A and B</th><th class="n">A here, B another</th><th class="n">B here, A another</th></tr>

@@ -64,3 +64,8 @@ class Check(NamedTuple):
     limit: float
     ok: bool
     """False also when there was nothing to compare."""
+
+    @property
+    def verdict(self) -> str:
+        """'ok', 'exceeded' or 'nothing to compare'."""
+        return 'ok' if self.ok else 'exceeded' if self.found is not None else 'nothing to compare'

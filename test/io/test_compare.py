@@ -155,7 +155,7 @@ def test_a_threshold_without_anything_to_compare_is_not_met(write_bag, made_run)
     path = write_bag(3, name='blind', info=False)
     a, b = made_run('a', PatchEngine(), path), made_run('b', PatchEngine(), path)
     (check,) = compare_runs(a, b).check(Thresholds(grid_disagreement=0.5))
-    assert (check.found, check.ok) == (None, False)
+    assert (check.found, check.ok, check.verdict) == (None, False, 'nothing to compare')
 
 
 @pytest.mark.parametrize(

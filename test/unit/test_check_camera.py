@@ -102,6 +102,15 @@ def test_the_exit_code_tells_a_wrong_pitch(recording, tmp_path, pitch_deg, code)
     assert (picture != cv2.imread(str(recording / '0004.png'))).any(axis=2).mean() > 0.01
 
 
+def test_the_estimate_can_be_given_as_extrinsics(recording, tmp_path):
+    arguments = [str(recording), '--camera-info', str(recording.parent / 'camera_info.yaml'), '--lane-width', '3.5']
+    arguments += ['--out', str(tmp_path / 'check.png'), '--extrinsics']
+    first = CliRunner().invoke(command, [*arguments, '1.6,0,1.2,0,0.08,0'], standalone_mode=False)
+    (line,) = [t for t in first.output.splitlines() if t.startswith('estimated extrinsics (m, rad): 1.6,0,')]
+    again = CliRunner().invoke(command, [*arguments, line.rpartition(' ')[2]], standalone_mode=False)
+    assert (first.return_value, again.return_value) == (3, 0), again.output
+
+
 def test_without_calibration_or_pose_it_says_what_to_give(recording, tmp_path):
     info = str(recording.parent / 'camera_info.yaml')
     result = CliRunner().invoke(command, [str(recording), '--camera-info', info])

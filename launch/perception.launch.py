@@ -53,7 +53,7 @@ def nodes(context):
         arguments=['-d', PathJoinSubstitution([CONFIG, 'seg_perception.rviz'])],
         condition=IfCondition(LaunchConfiguration('rviz')),
     )
-    return [perception, rviz]
+    return [rviz, perception]  # where RViz is not installed, launch ends here and would leave a node behind
 
 
 def generate_launch_description():

@@ -1,0 +1,44 @@
+"""perception.launch.py rviz:=true on a machine without RViz: the launch fails and leaves no node behind."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('launch', reason="ROS's launch is not installed (it is not on PyPI)")
+pytest.importorskip('launch_ros', reason="ROS's launch_ros is not installed (it is not on PyPI)")
+packages = pytest.importorskip('ament_index_python.packages')
+try:
+    SHARE = Path(packages.get_package_share_directory('seg_perception'))
+except packages.PackageNotFoundError:
+    pytest.skip('seg_perception is not installed in a ROS workspace; build it with colcon', allow_module_level=True)
+
+from launch.actions import IncludeLaunchDescription  # noqa: E402
+from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
+
+from launch import LaunchDescription, LaunchService  # noqa: E402
+
+
+def children() -> list[int]:
+    """Return the processes that this one has started."""
+    lists = Path('/proc/self/task').glob('*/children')
+    return [int(number) for file in lists for number in file.read_text(encoding='ascii').split()]
+
+
+def test_a_missing_rviz_is_an_error_before_the_node_starts() -> None:
+    try:
+        packages.get_package_share_directory('rviz2')
+        pytest.skip('RViz is installed')
+    except packages.PackageNotFoundError:
+        pass
+    before = children()
+    source = PythonLaunchDescriptionSource(str(SHARE / 'launch' / 'perception.launch.py'))
+    service = LaunchService(noninteractive=True)
+    include = IncludeLaunchDescription(source, launch_arguments={'rviz': 'true'}.items())
+    service.include_launch_description(LaunchDescription([include]))
+    assert service.run() == 1
+    left = [number for number in children() if number not in before]
+    for number in left:
+        os.kill(number, signal.SIGINT)
+    assert left == []

@@ -112,7 +112,8 @@ def _text(snapshot: Snapshot, findings: list[Finding]) -> str:
             if f.remedy:
                 lines.append(f'{"":23}-> {f.remedy}')
     counts = {status: sum(f.status is status for f in findings) for status in Status}
-    lines.append(f'{counts[Status.ERROR]} errors, {counts[Status.WARNING]} warnings, {counts[Status.OK]} ok')
+    found = ((counts[Status.ERROR], 'error'), (counts[Status.WARNING], 'warning'))
+    lines.append(', '.join(f'{n} {word}{"s" * (n != 1)}' for n, word in found) + f', {counts[Status.OK]} ok')
     return '\n'.join(lines)
 
 

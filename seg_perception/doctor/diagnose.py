@@ -16,7 +16,7 @@ from seg_perception.doctor.snapshot import Snapshot
 
 
 def diagnose(snapshot: Snapshot) -> list[Finding]:
-    """Return the findings of every check that applies, errors and others in the order of the checks."""
+    """Return the findings of every check that applies, errors and others in the order of the checks, cameras last."""
     findings = [*checks_machine.check(snapshot), *checks_transport.check(snapshot)]
     if snapshot.transport.failure:
         return findings
@@ -27,4 +27,4 @@ def diagnose(snapshot: Snapshot) -> list[Finding]:
         findings += checks_camera.check(snapshot, camera)
         findings += checks_calibration.check(camera)
         findings += checks_pose.check(snapshot, camera)
-    return findings
+    return sorted(findings, key=lambda f: f.subject.startswith('camera'))

@@ -97,6 +97,13 @@ def test_a_healthy_system_has_no_problem() -> None:
     assert problems(system()) == []
 
 
+def test_cameras_come_last_each_in_one_block() -> None:
+    subjects = [f.subject for f in diagnose(system(camera(), camera(name='left')))]
+    blocks = [s for s, before in zip(subjects, ['', *subjects], strict=False) if s != before]
+    assert blocks[:4] == ['machine', 'transport', 'clock', 'node']
+    assert {'camera front', 'camera left'} == set(blocks[4:])
+
+
 def test_the_checks_need_no_ros() -> None:
     code = 'import sys, seg_perception.doctor, seg_perception.doctor.machine; print("rclpy" in sys.modules)'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout == 'False\n'

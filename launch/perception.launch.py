@@ -1,5 +1,7 @@
 """The perception node, and RViz on request. An argument left empty leaves the choice to the parameter file."""
 
+from pathlib import Path
+
 import yaml
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
@@ -36,12 +38,15 @@ def nodes(context):
     """Start the node with the parameter file and those arguments that were given, and RViz with the same clock."""
     given = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
     given = {name: yaml.safe_load(text) for name, text in given.items() if text}
+    params_file = Path(LaunchConfiguration('params_file').perform(context))
+    if not params_file.is_file():  # launch_ros warns and goes on with the defaults
+        raise FileNotFoundError(f'params_file is {params_file}: no such file; give the path of a parameter file')
     perception = Node(
         package='seg_perception',
         executable='seg_perception_node',
         name='seg_perception',
         namespace=LaunchConfiguration('namespace'),
-        parameters=[LaunchConfiguration('params_file'), given],
+        parameters=[str(params_file), given],
         arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
         output='screen',
     )

@@ -74,10 +74,12 @@ def _publisher(snapshot: Snapshot, camera: CameraSnapshot, subject: str) -> Find
 
 
 def _nearest(snapshot: Snapshot, camera: CameraSnapshot) -> str:
-    """Name what the user probably meant: an image topic of a similar name, else those there are."""
-    images = image_topics(snapshot)
+    """Name what the user probably meant: an image topic of a similar name that no other camera has, else those there are."""
+    taken = {other.image.name for other in snapshot.cameras}
+    images = [name for name in image_topics(snapshot) if name not in taken]
     if not images:
-        return 'start the camera driver; no image topic exists (ros2 topic list -t)'
+        other = 'other ' if taken - {camera.image.name} else ''
+        return f'start the camera driver; no {other}image topic exists (ros2 topic list -t)'
     close = difflib.get_close_matches(camera.image.name, images, 1, 0.3) or images[:1]
     compressed = f' and `{camera.name}.compressed` to true' if snapshot.topics[close[0]] == COMPRESSED else ''
     return f'start the camera driver, or set `{camera.name}.image_topic` to {close[0]}{compressed} (image topics: {", ".join(images)})'

@@ -159,6 +159,19 @@ def test_another_domain_is_suspected_only_when_this_one_has_no_image() -> None:
     assert suspected not in beside_another_domain(**compressed)
 
 
+def test_a_camera_is_not_told_to_take_the_topic_of_another() -> None:
+    left = camera(name='left', image=Topic('/left/image_raw'), images=(), samples=(), infos=(), calibration=None)
+    topics = {'/front/image_raw': IMAGE}
+    (finding,) = [f for f in diagnose(system(camera(), left, topics=topics)) if f.check == 'publisher' and f.remedy]
+    assert finding.remedy == 'start the camera driver; no other image topic exists (ros2 topic list -t)'
+    (finding,) = [
+        f
+        for f in diagnose(system(camera(), left, topics={**topics, '/cam1/image_raw': IMAGE}))
+        if f.check == 'publisher' and f.remedy
+    ]
+    assert 'set `left.image_topic` to /cam1/image_raw (image topics: /cam1/image_raw)' in finding.remedy
+
+
 def test_tf_that_cannot_be_read_is_a_warning_not_a_claim() -> None:
     finding = only(system(tf=replace(system().tf, readable=False, edges={})))
     assert (finding.status, finding.check) == (Status.WARNING, 'pose')

@@ -110,11 +110,22 @@ class Processor:
         self._note(result, geometry)
 
     def _in_time(self, labelled: Labelled, took_s: float) -> Labelled:
-        """Leave labels that a hanging engine gave too late out of the grid: it was withdrawn meanwhile, for good reason."""
-        if took_s <= self.config.image_timeout_s:
+        """Leave labels that say how it was, not how it is, out of the grid: a hanging engine or process, or a slow camera.
+
+        Stamps further than `CLOCK_LIMIT_S` from the node's clock are of a recording, whose time that clock does not tell.
+        """
+        limit_s, now_ns = self.config.image_timeout_s, self._clock.now().nanoseconds
+        if took_s > limit_s:
+            text = f'the labels took {took_s:.1f} s, more than image_timeout_s; raise it, or take a faster model'
+            return labelled._replace(cameras=tuple(r._replace(problem=CameraError(text)) for r in labelled.cameras))
+        ages_s = [(now_ns - r.stamp_ns) * 1e-9 for r in labelled.cameras]
+        if not any(limit_s < abs(age_s) <= CLOCK_LIMIT_S for age_s in ages_s):
             return labelled
-        text = f'the labels took {took_s:.1f} s, more than image_timeout_s; raise it, or take a faster model'
-        return labelled._replace(cameras=tuple(r._replace(problem=CameraError(text)) for r in labelled.cameras))
+        cameras = [
+            r._replace(problem=_too_old(age_s, limit_s)) if limit_s < abs(age_s) <= CLOCK_LIMIT_S else r
+            for r, age_s in zip(labelled.cameras, ages_s, strict=True)
+        ]
+        return labelled._replace(cameras=tuple(cameras))
 
     def _note(self, result: Result, geometry: bool) -> None:
         now_ns = self._clock.now().nanoseconds
@@ -212,6 +223,14 @@ class Processor:
 
 def _pipeline_config(config: NodeConfig) -> PipelineConfig:
     return PipelineConfig(config.grid, config.regions, config.lanes)
+
+
+def _too_old(age_s: float, limit_s: float) -> CameraError:
+    where = 'behind' if age_s > 0 else 'ahead of'
+    return CameraError(
+        f"the image's stamp is {abs(age_s):.1f} s {where} the node's clock, more than image_timeout_s, {limit_s} s; synchronise "
+        'the clocks, or make the camera faster'
+    )
 
 
 def _hold(problems: Any, kind: str, holds: bool, text: str) -> None:

@@ -203,6 +203,17 @@ def test_labels_that_come_too_late_are_not_in_the_grid(cameras, monkeypatch):
     assert 'no_grid' not in cameras.node.inputs['front'].status.problems.current
 
 
+@pytest.mark.parametrize(('age_s', 'said'), [(3.0, '3.0 s behind'), (-3.0, '3.0 s ahead of')])
+def test_an_image_of_another_time_is_not_in_the_grid(cameras, age_s, said):
+    """It waited while the process was stopped, or the camera's clock is wrong."""
+    cameras.set('image_timeout_s', 1.0)
+    cameras.see(time.time() - age_s, front=ROAD)
+    assert cameras.grids == []
+    assert said in cameras.node.inputs['front'].status.problems.current['no_grid']
+    cameras.see(time.time() + 0.01, left=ROAD)
+    assert beside(cameras.grids[-1]) == {0}
+
+
 def test_parameters_that_do_not_concern_the_grid_leave_its_evidence(cameras):
     cameras.see(100.0, front=ROAD, left=ROAD)
     cameras.set('overlay_alpha', 0.25)

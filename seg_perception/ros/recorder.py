@@ -57,7 +57,7 @@ class Recorder(Node):
         self.create_subscription(GridMessage, '/seg_perception/drivable_area', self._on_grid, KEEP_ALL)
         self.create_subscription(Odometry, '/odom', self._on_odometry, KEEP_ALL)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, KEEP_ALL)
-        self._base_frame = BaseFrame(self, f'/{perception}')
+        self._base_frame = BaseFrame(self, '/seg_perception')
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self)
 

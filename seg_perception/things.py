@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from seg_perception.camera import Pose
 from seg_perception.errors import CameraError
-from seg_perception.grid import GridConfig, GroundPoints, Observation, ground_points
+from seg_perception.grid import POINT, GridConfig, GroundPoints, Observation, ground_points
 from seg_perception.labels import LabelMap
 from seg_perception.pipeline import CameraResult, motion_to
 from seg_perception.postprocess import (
@@ -89,9 +89,10 @@ def all_ground_points(results: Sequence[CameraResult], grid: GridConfig, labels:
             continue  # reported where the grid leaves this camera out
         motion = motion_to(newest, r)
         if motion is not None:
-            points = points._replace(xyz=motion.transform(points.xyz.astype(np.float64)).astype(np.float32))
+            points['x'], points['y'], points['z'] = motion.transform(np.array([points[i] for i in 'xyz'], float).T).T
         found.append(points)
-    return GroundPoints(*(np.concatenate(parts) for parts in zip(*found, strict=True))) if found else None
+    # Bytes: NumPy would pack the records.
+    return np.concatenate([points.view(np.uint8) for points in found]).view(POINT) if found else None
 
 
 def lane_shapes(lanes: Lanes) -> Iterator[Shape]:
@@ -129,25 +130,3 @@ def _moved(points_m: npt.NDArray[np.float64], motion: Pose | None) -> npt.NDArra
     if motion is None:
         return points_m
     return motion.transform(np.column_stack([points_m, np.zeros(len(points_m))]))[:, :2]
-
-
-FLOAT32, UINT8 = 7, 2
-"""sensor_msgs/PointField datatypes."""
-POINT_FIELDS = (
-    ('x', 0, FLOAT32),
-    ('y', 4, FLOAT32),
-    ('z', 8, FLOAT32),
-    ('label', 12, UINT8),
-    ('confidence', 13, UINT8),
-)
-"""Name, byte offset and datatype of what each record of `point_records` holds."""
-POINT_BYTES = 16
-
-
-def point_records(points: GroundPoints) -> npt.NDArray[np.uint8]:
-    """Return uint8 [N, POINT_BYTES]: the data of a sensor_msgs/PointCloud2, little-endian; the two last bytes are zero."""
-    floats = np.zeros((len(points.xyz), POINT_BYTES // 4), np.dtype('<f4'))
-    floats[:, :3] = points.xyz
-    records = floats.view(np.uint8)
-    records[:, 12], records[:, 13] = points.label, points.confidence
-    return records

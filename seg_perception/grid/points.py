@@ -5,21 +5,27 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from seg_perception.grid.config import GridConfig
 from seg_perception.grid.evidence import PixelEvidence
-from seg_perception.grid.types import GroundPoints, Observation
+from seg_perception.grid.types import POINT, GroundPoints, Observation
 from seg_perception.grid.visibility import PolarView, cell_map, polar_view
 from seg_perception.grid.walk import Visible, walk
 from seg_perception.labels import LabelMap
+
+LABEL_AND_CONFIDENCE = np.dtype({'names': ['both'], 'formats': ['u2'], 'offsets': [12], 'itemsize': POINT.itemsize})
+"""The two as one number, which is looked up and written in half the time."""
 
 
 class _Cells(NamedTuple):
     """Tables of one view: only the N cells of the grid that the camera can see; shared and read-only."""
 
-    centres: npt.NDArray[np.float32]  # [N, 3] metres
+    points: npt.NDArray[
+        np.complex128
+    ]  # [N] records of `POINT` with the cells' centres; NumPy picks 16 bytes fastest so
     samples: npt.NDArray[np.intp]  # [N] index of the nearest sample in the flattened polar view
     pixels: npt.NDArray[np.intp]  # [N] index of the nearest pixel in the flattened image
 
@@ -31,9 +37,10 @@ def _cells(view: PolarView, config: GridConfig, width: int) -> _Cells:
     row, column = np.nonzero((distance >= 0) & (pixel < (view.last_row - view.first_row + 1) * width))
     x = config.x_min_m + (column + 0.5) * config.resolution_m
     y = config.y_min_m + (row + 0.5) * config.resolution_m
-    centres = np.column_stack([x, y, np.full(len(x), config.ground_z_m)]).astype(np.float32)
+    points = np.zeros(len(x), POINT)
+    points['x'], points['y'], points['z'] = x, y, config.ground_z_m
     samples = bearing * len(view.ranges_m) + distance
-    return _Cells(centres, samples[row, column], pixel[row, column] + view.first_row * width)
+    return _Cells(points.view(np.complex128), samples[row, column], pixel[row, column] + view.first_row * width)
 
 
 @lru_cache(maxsize=8)
@@ -62,10 +69,8 @@ def ground_points(
         visible = walk(view, pixels, config.resolution_m)
     tables = _cells(visible.view, config, observation.camera_model.width)
     # Neither nothing nor HIDDEN: every other value says something about the ground.
-    cells = np.flatnonzero(np.take(visible.evidence.reshape(-1), tables.samples) & np.int8(-2))
-    pixels = np.take(tables.pixels, cells)
-    return GroundPoints(
-        np.take(tables.centres, cells, axis=0),
-        np.take(observation.labels.reshape(-1), pixels),
-        np.take(observation.confidence.reshape(-1), pixels),
-    )
+    cells = np.flatnonzero(np.take(visible.evidence.reshape(-1), tables.samples) & np.int8(-2) != 0)
+    points: GroundPoints = np.take(tables.points, cells).view(POINT)
+    seen = cv2.merge([observation.labels, observation.confidence]).view(np.uint16).reshape(-1)
+    points.view(LABEL_AND_CONFIDENCE)['both'] = np.take(seen, np.take(tables.pixels, cells))
+    return points

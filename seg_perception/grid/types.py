@@ -37,9 +37,25 @@ class OccupancyGrid(NamedTuple):
     free_ahead_m: float  # from the vehicle's origin along its x axis; NaN when nothing ahead is known
 
 
-class GroundPoints(NamedTuple):
-    """Labelled points on the ground that one camera sees, in the vehicle frame."""
+FLOAT32, UINT8 = 7, 2
+"""Datatypes of sensor_msgs/PointField."""
+POINT_FIELDS = (
+    ('x', 0, FLOAT32),
+    ('y', 4, FLOAT32),
+    ('z', 8, FLOAT32),
+    ('label', 12, UINT8),
+    ('confidence', 13, UINT8),
+)
+"""Name, byte offset and datatype in a record of `POINT`."""
+POINT = np.dtype(
+    {
+        'names': [name for name, _, _ in POINT_FIELDS],
+        'formats': ['<f4' if kind == FLOAT32 else 'u1' for _, _, kind in POINT_FIELDS],
+        'offsets': [offset for _, offset, _ in POINT_FIELDS],
+        'itemsize': 16,
+    }
+)
+"""A labelled point on the ground, as in the data of a sensor_msgs/PointCloud2: metres, class id, 255 x probability."""
 
-    xyz: npt.NDArray[np.float32]  # [N, 3] metres
-    label: npt.NDArray[np.uint8]  # [N] class ids
-    confidence: npt.NDArray[np.uint8]  # [N] 255 x probability
+GroundPoints = npt.NDArray[np.void]
+"""[N] records of `POINT`."""

@@ -9,22 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seg_perception.grid import GridConfig, GroundPoints
+from seg_perception.grid import POINT, POINT_FIELDS, GridConfig, GroundPoints
 from seg_perception.io import messages
 from seg_perception.io.recording import TimedMessage
 from seg_perception.labels import LabelMap
 from seg_perception.pipeline import Result
 from seg_perception.postprocess import ContourConfig, LaneLine
 from seg_perception.things import (
-    POINT_BYTES,
-    POINT_FIELDS,
     Rgba,
     Shown,
     all_ground_points,
     is_placed,
     lane_shapes,
     newest_of,
-    point_records,
     region_shapes,
 )
 
@@ -70,10 +67,10 @@ class GeometryMessages:
                 yield messages.pack(f'{self._node}/lanes/{side}', PATH, stamp_ns, self._path(line, stamp_ns))
 
     def _cloud(self, points: GroundPoints, stamp_ns: int) -> Any:
-        records, header = point_records(points), messages.header(stamp_ns, self._base_frame)
+        header = messages.header(stamp_ns, self._base_frame)
         fields = [messages.new('sensor_msgs/msg/PointField', *field, 1) for field in POINT_FIELDS]
-        layout = (fields, False, POINT_BYTES, records.nbytes)
-        return messages.new(POINT_CLOUD, header, 1, len(records), *layout, records.reshape(-1), True)
+        layout = (fields, False, POINT.itemsize, points.nbytes)
+        return messages.new(POINT_CLOUD, header, 1, len(points), *layout, points.view(np.uint8), True)
 
     def _marker(
         self,

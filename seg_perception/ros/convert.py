@@ -22,9 +22,8 @@ from std_msgs.msg import Header
 from seg_perception import frames
 from seg_perception.camera import CameraModel
 from seg_perception.errors import CameraError, FrameError
-from seg_perception.grid import GroundPoints, OccupancyGrid
+from seg_perception.grid import POINT, POINT_FIELDS, GroundPoints, OccupancyGrid
 from seg_perception.io import messages
-from seg_perception.things import POINT_BYTES, POINT_FIELDS, point_records
 
 try:
     from cv_bridge import CvBridge
@@ -146,13 +145,12 @@ class GridOut:
 
 def point_cloud(points: GroundPoints, stamp: Time, frame_id: str) -> PointCloud2:
     """Return sensor_msgs/PointCloud2 with x, y, z (float32, metres), label and confidence (uint8)."""
-    records = point_records(points)
     message = PointCloud2(
-        height=1, width=len(records), fields=CLOUD_FIELDS, point_step=POINT_BYTES, row_step=records.nbytes
+        height=1, width=len(points), fields=CLOUD_FIELDS, point_step=POINT.itemsize, row_step=points.nbytes
     )
     message.is_dense = True
     message.data = array.array('B')
-    message.data.frombytes(records.reshape(-1))
+    message.data.frombytes(points.view(np.uint8))
     message.header.stamp, message.header.frame_id = stamp, frame_id
     return message
 

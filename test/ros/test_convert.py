@@ -8,7 +8,7 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo, Image
 
 from seg_perception.errors import FrameError
-from seg_perception.grid import GroundPoints, OccupancyGrid
+from seg_perception.grid import POINT, OccupancyGrid
 from seg_perception.ros import convert
 from seg_perception.ros.status import LOG_PERIOD_S, CameraStatus, Problems
 
@@ -80,7 +80,7 @@ def test_withdrawn_grid_keeps_its_place_and_knows_nothing():
 
 
 def test_points_are_packed_with_16_bytes_each():
-    points = GroundPoints(np.array([[1, 2, 3]], np.float32), np.array([4], np.uint8), np.array([200], np.uint8))
+    points = np.array([(1, 2, 3, 4, 200)], POINT)
     message = convert.point_cloud(points, Time(sec=1), 'base_link')
     assert (message.width, message.point_step, message.row_step, len(message.data)) == (1, 16, 16, 16)
     assert np.frombuffer(message.data[:12], np.float32).tolist() == [1.0, 2.0, 3.0]

@@ -177,13 +177,13 @@ def test_free_distance_ahead():
 def test_ground_points_carry_label_and_place():
     labels = paint(lambda x, y: np.where(x > 9, VEHICLE, np.where(y > 1, PAVEMENT, ROAD)))
     points = ground_points(observe(labels), CONFIG, DEFAULT_LABELS)
-    x, y, z = points.xyz.T
+    x, y, z, label = (points[name] for name in ('x', 'y', 'z', 'label'))
     assert (z == 0).all()
-    assert (points.label[(x < 8) & (y > 1.2)] == PAVEMENT).all()
-    assert (points.label[(x < 8) & (y < 0.8)] == ROAD).all()
+    assert (label[(x < 8) & (y > 1.2)] == PAVEMENT).all()
+    assert (label[(x < 8) & (y < 0.8)] == ROAD).all()
     assert x.max() < 9.9
-    assert set(points.label) == {ROAD, PAVEMENT, VEHICLE}
-    assert (points.confidence == 255).all()
+    assert set(label) == {ROAD, PAVEMENT, VEHICLE}
+    assert (points['confidence'] == 255).all()
 
 
 @pytest.mark.parametrize(

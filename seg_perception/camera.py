@@ -93,7 +93,10 @@ class CameraModel:
         if roi_width and roi_height:
             full = full.cropped(x, y, roi_width, roi_height)
         bin_x, bin_y = (max(1, b) for b in binning)
-        return full.resized(full.width // bin_x, full.height // bin_y) if bin_x * bin_y > 1 else full
+        if bin_x * bin_y == 1:
+            return full
+        width, height = full.width // bin_x, full.height // bin_y
+        return full.cropped(0, 0, width * bin_x, height * bin_y).resized(width, height)  # what fills no bin is left out
 
     def resized(self, width: int, height: int) -> CameraModel:
         """Return the model of the same view resampled to another size (pixel areas scaled, as cv2.resize does)."""

@@ -38,6 +38,8 @@ class ModelSpec:
             raise ModelError(
                 f'{self.path}: input is {self.input_height}x{self.input_width}; expected a fixed, positive size'
             )
+        if self.class_precision is not None and not all(0 <= p <= 1 for p in self.class_precision):
+            raise ModelError(f'{self.path}: class_precision is {self.class_precision}; expected shares, 0 to 1')
         if self.class_precision is not None and len(self.class_precision) != len(self.labels):
             raise ModelError(
                 f'{self.path}: class_precision has {len(self.class_precision)} values for {len(self.labels)} classes'

@@ -84,6 +84,11 @@ class CameraInput:
             self.calibration = known._replace(info=info)
             return
         try:
+            if 'image_rect' in self.topic and any(info.d):
+                raise CameraError(
+                    f'D is that of the raw image, {self.topic} is rectified by its name (image_proc); take image_raw, or publish '
+                    'a camera_info of the rectified image: K of P, D of zeros'
+                )
             self.calibration = Calibration(info, convert.camera_model(info))
             self.status.problems.clear('bad_camera_info')
         except CameraError as error:

@@ -70,6 +70,8 @@ class CameraConfig:
                 f'extrinsics is {list(self.extrinsics)}; expected 6 finite numbers x, y, z (m), roll, pitch, yaw (rad), '
                 'or nothing for TF'
             )
+        if any(abs(angle) > 2 * math.pi for angle in self.extrinsics[3:]):
+            raise ConfigError(f'extrinsics has angles {list(self.extrinsics[3:])}; expected radians, not degrees')
 
 
 @dataclass(frozen=True, slots=True)

@@ -262,6 +262,21 @@ def test_an_image_keeps_its_calibration_when_another_comes_while_it_is_labelled(
     assert focal == [(57.6, 57.6), (100.0, 100.0)]
 
 
+def test_the_calibration_of_the_raw_image_does_not_place_a_rectified_one(cameras):
+    """image_proc publishes the raw camera's D beside the images that it has straightened."""
+    front = cameras.node.inputs['front']
+    front.topic = '/front/image_rect_color'
+    distorted = calibration(57.6)
+    distorted.d = [-0.3, 0.1, 0.0, 0.0, 0.0]
+    front.on_info(distorted)
+    cameras.see(100.0, front=ROAD)
+    assert cameras.grids == []
+    assert 'take image_raw' in front.status.problems.current['bad_camera_info']
+    front.on_info(calibration(57.6))
+    cameras.see(100.1, front=ROAD)
+    assert ahead(cameras.grids[-1]) == {0}
+
+
 def test_points_do_not_cost_a_grid_that_nobody_listens_to(cameras, monkeypatch):
     clouds = listen(monkeypatch, cameras.outputs.vehicle[0]._publisher, xyz)
     monkeypatch.setattr(cameras.outputs.grid, 'wanted', lambda: False)

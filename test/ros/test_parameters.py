@@ -81,3 +81,9 @@ def test_values_build_the_configuration_they_came_from():
 def test_configuration_refuses(values, text):
     with pytest.raises(ConfigError, match=text):
         NodeConfig(**values)
+
+
+def test_a_mounting_in_degrees_is_refused():
+    CameraConfig(extrinsics=(1.0, 0.0, 1.4, 0.0, 0.1, -3.2))
+    with pytest.raises(ConfigError, match='expected radians, not degrees'):
+        CameraConfig(extrinsics=(1.0, 0.0, 1.4, 0.0, 0.1, 90.0))

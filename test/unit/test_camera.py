@@ -73,6 +73,14 @@ def test_camera_info_with_region_and_binning():
     assert (camera.cx, camera.cy) == ((540.0 + 0.5) / 2 - 0.5, (300.0 + 0.5) / 2 - 0.5)
 
 
+def test_pixels_that_fill_no_bin_stretch_nothing():
+    k = [1000.0, 0, 640.0, 0, 900.0, 360.0, 0, 0, 1]
+    camera = CameraModel.from_camera_info(1283, 723, k, [], '', binning=(4, 4))
+    assert (camera.width, camera.height) == (320, 180)
+    assert (camera.fx, camera.fy) == (250.0, 225.0)
+    assert (camera.cx, camera.cy) == ((640.0 + 0.5) / 4 - 0.5, (360.0 + 0.5) / 4 - 0.5)
+
+
 def test_resizing_keeps_where_things_are():
     point = np.array([[0.4, -0.2, 2.0]])
     (full,), _ = PLUMB.project(point)

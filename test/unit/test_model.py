@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def test_a_model_says_its_size_and_classes() -> None:
         (metadata(input_width=0), '32x0'),
         (metadata(classes=[{'id': 0}]), 'name'),
         (metadata(class_precision=[0.5]), '1 values for 6 classes'),
+        (metadata(class_precision=[0.9, math.nan, 0.1, 0, 0, 0]), 'expected shares, 0 to 1'),
     ],
 )
 def test_a_foreign_model_is_refused_with_the_reason(text: str | None, said: str) -> None:

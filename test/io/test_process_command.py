@@ -22,6 +22,7 @@ from seg_perception.offline.run_folder import read_run
 
 COMMAND = [sys.executable, '-m', 'seg_perception', 'process']
 TIMEOUT_S = 60
+FRAMES = 400
 
 
 def command(*arguments, **options):
@@ -76,7 +77,7 @@ def long_video(tmp_path, made):
     """Long enough to be interrupted on the way."""
     path = tmp_path / 'long.mp4'
     with VideoWriter(path, 25.0, (96, 64)) as writer:
-        for i in range(1000):
+        for i in range(FRAMES):
             writer.write(made.picture(i % 36))
     return path
 
@@ -96,11 +97,11 @@ def test_ctrl_c_finishes_the_files_and_resume_goes_on(long_video, tmp_path, mode
     assert 'Traceback' not in errors
     before = read_run(out / 'long.incomplete')
     assert before['status'] == 'interrupted'
-    assert 0 < before['frames'] < 1000
+    assert 0 < before['frames'] < FRAMES
     assert (out / 'long.incomplete' / 'report.html').exists()
     done = command(*arguments, '--resume')
     assert done.returncode == 0, done.stderr
-    assert f'1000 frames, {before["frames"]} labelled before' in done.stdout
+    assert f'{FRAMES} frames, {before["frames"]} labelled before' in done.stdout
     again = command(*arguments, '--resume')
     assert again.returncode == 0
     assert 'finished before, kept' in again.stdout
@@ -166,8 +167,8 @@ def test_a_worker_that_is_killed_is_started_again(long_video, tmp_path, template
     outcomes = list(run_processes([job, other], 1, threading.Event(), kill_once))
     assert killed == [job.name]
     assert {o.job.name: (o.summary.frames, o.attempts) for o in outcomes} == {
-        job.name: (1000, 2),
-        other.name: (1000, 1),
+        job.name: (FRAMES, 2),
+        other.name: (FRAMES, 1),
     }
 
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from seg_perception.camera import CameraModel, Pose, max_angle_rad
+from seg_perception.camera import OPTICAL_FROM_BODY, STEADY_M, STEADY_RAD, CameraModel, Pose, max_angle_rad
 from seg_perception.errors import CameraError
 
 PLUMB = CameraModel(640, 360, 500.0, 495.0, 322.0, 178.0, 'plumb_bob', (-0.21, 0.05, 0.0004, -0.0003, 0.01))
@@ -62,6 +62,8 @@ def test_what_the_distortion_folds_over_is_not_valid():
     assert valid.tolist() == [True, False]
     assert 0 <= pixels[1, 0] < 640  # the fold lies inside the picture and must still be refused
     assert not folding.rays(np.array([[639.0, 359.0]]))[1].any()
+    late = replace(folding, distortion=(0.0, 0.0, 0.0, 0.0, -0.05))  # 1 - 7 x 0.05 r^6 = 0
+    assert max_angle_rad(late) == pytest.approx(math.atan((1 / 0.35) ** (1 / 6)), abs=1e-3)
 
 
 def test_camera_info_with_region_and_binning():
@@ -115,9 +117,11 @@ def test_an_unusable_calibration_is_refused(change):
         CameraModel(**(values | change))
 
 
-def test_a_crop_outside_the_picture_is_refused():
+@pytest.mark.parametrize('region', [(600, 0, 100, 100), (0, 1, 640, 360), (-1, 0, 10, 10), (0, 0, 10, 0)])
+def test_a_crop_outside_the_picture_is_refused(region):
+    assert PLUMB.cropped(0, 0, 640, 360) == PLUMB
     with pytest.raises(CameraError, match='does not fit'):
-        PLUMB.cropped(600, 0, 100, 100)
+        PLUMB.cropped(*region)
 
 
 def test_mounting_angles():
@@ -126,6 +130,26 @@ def test_mounting_angles():
     assert Pose.mounted(0, 0, 1, 0, 0, math.radians(10)).rotation[1, 2] == pytest.approx(math.sin(math.radians(10)))
     right_of_camera = Pose.mounted(0, 0, 1, math.radians(10), 0, 0).rotation[:, 0]
     assert right_of_camera[2] == pytest.approx(-math.sin(math.radians(10)))
+
+
+def test_a_mounting_turns_about_fixed_axes_first_roll_then_pitch_then_yaw():
+    angles = (0.3, -0.2, 0.5)
+    roll, pitch, yaw = (cv2.Rodrigues(axis * angle)[0] for axis, angle in zip(np.eye(3), angles, strict=True))
+    pose = Pose.mounted(1.0, 2.0, 3.0, *angles)
+    np.testing.assert_allclose(pose.rotation, yaw @ pitch @ roll @ OPTICAL_FROM_BODY.T, atol=1e-12)
+    assert pose.mounting() == pytest.approx((1.0, 2.0, 3.0, *angles))
+    vehicle = Pose.from_rotation(yaw @ pitch @ roll, (0.0, 0.0, 0.0))
+    assert vehicle.yaw_rad == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(('times', 'close'), [(0.9, True), (1.1, False)])
+def test_a_pose_that_only_trembles_is_close(times, close):
+    here = Pose.mounted(1.0, 0.0, 1.4, 0.0, 0.1, 0.0)
+    moved = Pose.mounted(1.0, 0.0, 1.4 + times * STEADY_M, 0.0, 0.1, 0.0)
+    turned = Pose.mounted(1.0, 0.0, 1.4, 0.0, 0.1, times * STEADY_RAD)
+    assert (here.is_close(moved), here.is_close(turned)) == (close, close)
+    the_same = replace(turned, quaternion=tuple(-q for q in turned.quaternion))
+    assert here.is_close(the_same) == close
 
 
 def test_a_ground_point_ahead_lands_where_geometry_says():

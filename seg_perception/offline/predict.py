@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from seg_perception.engine.base import Engine, Prediction
 from seg_perception.frames import Image, to_network
 from seg_perception.io.prefetch import Prefetch
 from seg_perception.io.recording import RecordedFrame, Recording
+from seg_perception.offline.earlier import EarlierRun
 from seg_perception.offline.engine_pool import EnginePool
 from seg_perception.offline.stored import Predicted
 
@@ -22,20 +23,13 @@ AHEAD = 4
 UInt8 = npt.NDArray[np.uint8]
 
 
-class Earlier(Protocol):
-    """Predictions of an interrupted run."""
-
-    def take(self, frames: Sequence[RecordedFrame]) -> Prediction | None:
-        """Return those of the next frames; None when the run had not come that far."""
-
-
 class _Prepared(NamedTuple):
     frames: list[RecordedFrame]
     inputs: list[UInt8]
     read_s: float
 
 
-def predict(recording: Recording, engines: EnginePool, earlier: Earlier | None = None) -> Iterator[list[Predicted]]:
+def predict(recording: Recording, engines: EnginePool, earlier: EarlierRun | None = None) -> Iterator[list[Predicted]]:
     """Yield every frame with its prediction; images of one stamp come together, at most `engines.max_batch`.
 
     Decoding and resizing run in a thread of their own.
@@ -50,7 +44,7 @@ def predict(recording: Recording, engines: EnginePool, earlier: Earlier | None =
 
 
 def _with_stored(
-    batches: Iterable[_Prepared], earlier: Earlier | None
+    batches: Iterable[_Prepared], earlier: EarlierRun | None
 ) -> Iterator[tuple[_Prepared, Prediction | None]]:
     for batch in batches:
         stored = earlier.take(batch.frames) if earlier else None

@@ -47,13 +47,23 @@ class DepthwiseConv(nn.Conv2d):
             return super().forward(x.float())
 
 
-def conv_bn_relu6(inputs: int, outputs: int, kernel: int, stride: int, groups: int, dilation: int) -> nn.Sequential:
+def conv_bn_relu(
+    inputs: int,
+    outputs: int,
+    kernel: int = 1,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    activation: type[nn.Module] = nn.ReLU,
+) -> nn.Sequential:
+    """Convolution that keeps the size but for its stride, BatchNorm, activation."""
     padding = (kernel - 1) // 2 * dilation
     kind = nn.Conv2d if groups == 1 else DepthwiseConv
     return nn.Sequential(
         kind(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False),
         nn.BatchNorm2d(outputs),
-        nn.ReLU6(inplace=True),
+        activation(inplace=True),
     )
 
 
@@ -64,10 +74,10 @@ class InvertedResidual(nn.Module):
         super().__init__()
         hidden = inputs * expansion
         self.skip = stride == 1 and inputs == outputs
-        expand = [conv_bn_relu6(inputs, hidden, 1, 1, 1, 1)] if expansion != 1 else []
+        expand = [conv_bn_relu(inputs, hidden, activation=nn.ReLU6)] if expansion != 1 else []
         self.conv = nn.Sequential(
             *expand,
-            conv_bn_relu6(hidden, hidden, 3, stride, hidden, dilation),
+            conv_bn_relu(hidden, hidden, 3, stride=stride, dilation=dilation, groups=hidden, activation=nn.ReLU6),
             nn.Conv2d(hidden, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
         )
@@ -95,7 +105,7 @@ class MobileNetV2(nn.Module):
         if not 0.1 <= width <= 2.0:
             raise ConfigError(f'backbone width is {width}; expected 0.1..2.0')
         channels = scaled_channels(32, width)
-        blocks: list[nn.Module] = [conv_bn_relu6(3, channels, 3, 2, 1, 1)]
+        blocks: list[nn.Module] = [conv_bn_relu(3, channels, 3, stride=2, activation=nn.ReLU6)]
         self.channels: list[int] = []
         stride_now, dilation = 2, 1
         for expansion, base, count, first_stride in _STAGES:

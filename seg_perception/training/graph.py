@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import warnings
 from pathlib import Path
 
@@ -50,11 +51,9 @@ def fold_norms(network: nn.Module) -> nn.Module:
     for module in network.modules():
         if not isinstance(module, nn.Sequential):
             continue
-        for name, before in zip(list(module._modules)[1:], list(module._modules), strict=False):
-            conv, norm = module._modules[before], module._modules[name]
+        for i, (conv, norm) in enumerate(itertools.pairwise(list(module))):
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                module._modules[before] = fuse_conv_bn_eval(conv, norm)
-                module._modules[name] = nn.Identity()
+                module[i], module[i + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
     return network
 
 

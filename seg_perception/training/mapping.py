@@ -58,6 +58,8 @@ SHIPPED = 'config/training'
 
 
 class ClassMapping(NamedTuple):
+    """From the ids in a data set's label images to what the network learns."""
+
     lut: npt.NDArray[np.uint8]
     """[256] from the data set's ids to target ids."""
     known: npt.NDArray[np.bool_]
@@ -135,6 +137,11 @@ def _target_id(target: str, labels: LabelMap, sets: list[tuple[int, ...]], path:
 
 
 def dataset_ids(root: Path, layout: str) -> dict[str, int]:
+    """Return the data set's classes, name to id.
+
+    Raises:
+        ModelError: its `classes.csv` cannot be used.
+    """
     if layout == 'cityscapes':
         return {name: index for index, name in enumerate(CITYSCAPES_IDS)}
     return {row['name']: int(row['id']) for row in read_class_table(root / 'classes.csv')}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg_perception.errors import ConfigError
-from seg_perception.training.backbone import DepthwiseConv, MobileNetV2
+from seg_perception.training.backbone import MobileNetV2, conv_bn_relu
 
 MEAN = STD = 127.5
 """Normalisation of the ImageNet weights, baked into the network."""
@@ -28,20 +28,10 @@ def full_size(logits: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(logits, scale_factor=factor, mode='bilinear', align_corners=False)
 
 
-def conv_bn_relu(inputs: int, outputs: int, kernel: int = 1, dilation: int = 1, groups: int = 1) -> nn.Sequential:
-    padding = (kernel - 1) // 2 * dilation
-    kind = nn.Conv2d if groups == 1 else DepthwiseConv
-    return nn.Sequential(
-        kind(inputs, outputs, kernel, 1, padding, dilation, groups, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    )
-
-
 def separable(inputs: int, outputs: int, dilation: int = 1) -> nn.Sequential:
     """Atrous separable 3x3 convolution of DeepLabV3+."""
     return nn.Sequential(
-        conv_bn_relu(inputs, inputs, 3, dilation, groups=inputs),
+        conv_bn_relu(inputs, inputs, 3, dilation=dilation, groups=inputs),
         conv_bn_relu(inputs, outputs),
     )
 

@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.cli.option_types import Number, OutputFile
-from seg_perception.cli.recording_options import read_options, recording_options
+from seg_perception.cli.recording_options import recording_options
 from seg_perception.errors import CameraError, ConfigError, RecordingError
 from seg_perception.frames import to_rgb
-from seg_perception.io.recording import RecordedFrame, open_recording
+from seg_perception.io.recording import RecordedFrame, RecordingOptions, open_recording
 from seg_perception.mounting import Angles, MountingEstimate, estimate_mounting, mounted_angles, road_segments
 
 CONFIGURED_COLOR, ESTIMATED_COLOR = (255, 210, 40), (60, 220, 255)
@@ -99,7 +99,7 @@ def command(recording: str, lane_width: float | None, limit: int, tolerance: flo
 
 
 def _read(recording: str, limit: int, options: dict[str, Any]) -> list[RecordedFrame]:
-    opened = open_recording(recording, read_options(**options))
+    opened = open_recording(recording, RecordingOptions(**options))
     try:
         step = max(1, (opened.frame_count or limit) // limit)
         frames = list(itertools.islice(itertools.islice(opened.frames(), 0, None, step), limit))

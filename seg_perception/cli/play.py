@@ -9,10 +9,10 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from seg_perception.cli.recording_options import read_options, recording_options
+from seg_perception.cli.recording_options import recording_options
 from seg_perception.errors import ConfigError, RecordingError
 from seg_perception.io import messages
-from seg_perception.io.recording import Recording, TimedMessage, open_recording
+from seg_perception.io.recording import Recording, RecordingOptions, TimedMessage, open_recording
 from seg_perception.io.spool import Spool
 
 EPILOG = """\b
@@ -45,7 +45,7 @@ def command(source: str, rate: float, loop: bool, clock: bool, wait_s: float, su
             f'rclpy cannot be imported ({error}); source your ROS 2 setup, or pip install -r requirements/ros.txt'
         ) from error
     config = PlayConfig(rate=rate, loop=loop, clock=clock, wait_s=wait_s, subscribers=subscribers)
-    chosen = read_options(**options)
+    chosen = RecordingOptions(**options)
     recording = open_recording(source, replace(chosen, all_topics=chosen.all_topics or not chosen.topics))
     total = None if loop else recording.frame_count
     with contextlib.ExitStack() as stack:

@@ -12,10 +12,10 @@ import click
 from tqdm import tqdm
 
 from seg_perception.cli.option_types import Number
-from seg_perception.cli.recording_options import HOOD_HELP, read_options, recording_options
+from seg_perception.cli.recording_options import HOOD_HELP, recording_options
 from seg_perception.engine import BACKENDS
 from seg_perception.errors import RecordingError
-from seg_perception.io.recording import expand_sources
+from seg_perception.io.recording import RecordingOptions, expand_sources
 from seg_perception.offline.job import Job, Outcome, Progress, make_jobs
 from seg_perception.offline.jobs import run_cluster, run_here, run_processes
 from seg_perception.offline.run import RunConfig
@@ -66,7 +66,7 @@ def command(
     INPUT is a rosbag2 (mcap or sqlite3), a rosbag1, a video, a folder of frames, scene:SEED, or a pattern of them.
     While a run is written, and after Ctrl-C, its folder is called <name>.incomplete.
     """
-    chosen = read_options(**options)
+    chosen = RecordingOptions(**options)
     config = RunConfig(
         geometry=geometry, video=video, vehicle_frame=chosen.vehicle_frame, odom_frame=chosen.odom_frame, hood=hood
     )

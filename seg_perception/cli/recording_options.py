@@ -8,8 +8,6 @@ from typing import Any
 
 import click
 
-from seg_perception.io.recording import RecordingOptions
-
 Function = Callable[..., Any]
 
 
@@ -47,34 +45,7 @@ OPTIONS = (
 
 
 def recording_options(function: Function) -> Function:
-    """Add the options; the command takes them as keywords for `read_options`."""
+    """Add the options; the command takes them as the keywords of `RecordingOptions`."""
     for option in reversed(OPTIONS):
         function = option(function)
     return function
-
-
-def read_options(
-    topics: tuple[str, ...],
-    all_topics: bool,
-    camera: str | None,
-    camera_info: Path | None,
-    extrinsics: tuple[float, float, float, float, float, float] | None,
-    rate_hz: float | None,
-    odom_topic: str | None,
-    vehicle_frame: str,
-) -> RecordingOptions:
-    """Build the options from the command's keywords.
-
-    Raises:
-        ConfigError: a value is out of range.
-    """
-    return RecordingOptions(
-        topics=topics,
-        all_topics=all_topics,
-        camera=camera,
-        camera_info=camera_info,
-        extrinsics=extrinsics,
-        rate_hz=rate_hz,
-        odom_topic=odom_topic,
-        vehicle_frame=vehicle_frame,
-    )

@@ -126,6 +126,13 @@ def test_footprints_are_drawn_into_image_and_grid():
     assert (above[249:251, 100] == draw.FOOTPRINT_RGB).all(axis=1).any()
 
 
+def test_the_grid_has_a_line_every_ten_metres():
+    grid = Grid(np.zeros((40, 40), np.int8), 1.0, 0.0, -20.0, 'odom')
+    line = (draw.grid_picture(grid, height_px=400) != draw.FREE_RGB).any(axis=2)
+    assert np.flatnonzero(line[350, 50:350]).tolist() == [50, 150, 250]
+    assert np.flatnonzero(line[50:350, 350]).tolist() == [50, 150, 250]
+
+
 def test_the_distances_of_the_grid_do_not_cover_each_other():
     grid = Grid(np.zeros((40, 40), np.int8), 1.0, 0.0, -20.0, 'odom')
     bright = (draw.grid_picture(grid, height_px=400) > 200).all(axis=2)

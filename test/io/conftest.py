@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -133,44 +132,9 @@ def made() -> Made:
 
 
 @pytest.fixture(scope='session')
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An ONNX model of 64x96 that labels each pixel with the class of the nearest palette colour, as FakeEngine does."""
-    onnx = pytest.importorskip('onnx', reason='onnx is not installed')
-    helper, byte, real = onnx.helper, onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT
-    palette = np.array([c.color for c in DEFAULT_LABELS.classes], np.float32) / 255
-    weights = {
-        'weight': (2 * palette).reshape(-1, 3, 1, 1),
-        'bias': -(palette**2).sum(1),
-        'small': np.array(1 / 255, np.float32),
-        'big': np.array(255, np.float32),
-        'axes': np.array([1], np.int64),
-    }
-    steps = [
-        ('Cast', ['image'], 'pixels', {'to': real}),
-        ('Mul', ['pixels', 'small'], 'scaled', {}),
-        ('Transpose', ['scaled'], 'planes', {'perm': [0, 3, 1, 2]}),
-        ('Conv', ['planes', 'weight', 'bias'], 'scores', {}),
-        ('ArgMax', ['scores'], 'best', {'axis': 1, 'keepdims': 0}),
-        ('Cast', ['best'], 'labels', {'to': byte}),
-        ('Softmax', ['scores'], 'shares', {'axis': 1}),
-        ('ReduceMax', ['shares', 'axes'], 'share', {'keepdims': 0}),
-        ('Mul', ['share', 'big'], 'wide', {}),
-        ('Cast', ['wide'], 'confidence', {'to': byte}),
-    ]
-    size = ('N', HEIGHT, WIDTH)
-    graph = helper.make_graph(
-        [helper.make_node(kind, inputs, [output], **attributes) for kind, inputs, output, attributes in steps],
-        'by_colour',
-        [helper.make_tensor_value_info('image', byte, [*size, 3])],
-        [helper.make_tensor_value_info(name, byte, list(size)) for name in ('labels', 'confidence')],
-        [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )
-    built = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=10)
-    facts = {'format': 1, 'name': 'by_colour', 'precision': 'fp32', 'input_height': HEIGHT, 'input_width': WIDTH}
-    helper.set_model_props(built, {'seg_perception': json.dumps({**facts, 'classes': DEFAULT_LABELS.to_dicts()})})
-    path = tmp_path_factory.mktemp('model') / 'by_colour.onnx'
-    onnx.save(built, path)
-    return path
+def model(tmp_path_factory: pytest.TempPathFactory, make_model: Callable[..., Path]) -> Path:
+    """A model file for the size of the made pictures."""
+    return make_model(tmp_path_factory.mktemp('model') / 'by_colour.onnx', size=(HEIGHT, WIDTH))
 
 
 class CountingEngine(FakeEngine):

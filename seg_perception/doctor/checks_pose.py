@@ -28,7 +28,10 @@ def _pose(snapshot: Snapshot, camera: CameraSnapshot, subject: str) -> Finding:
     if not frame:
         text = 'images have no frame_id, so TF cannot place the camera'
         return error(subject, 'pose', text, f'set it in the driver, {by_parameter}')
-    publish = f'ros2 run tf2_ros static_transform_publisher --frame-id {base} --child-frame-id {frame} --x ... , {by_parameter}'
+    publish = (
+        f'ros2 run tf2_ros static_transform_publisher --frame-id {base} --child-frame-id {frame} --x ... --z ... '
+        f'--roll -1.5708 --yaw -1.5708   (an optical frame that looks ahead; docs/bringup.md), {by_parameter}'
+    )
     if not (tf.static.publishers or tf.dynamic.publishers):
         return error(subject, 'pose', f'nothing publishes /tf_static or /tf: {base} <- {frame} is unknown', publish)
     if not tf.readable:

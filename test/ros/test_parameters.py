@@ -12,6 +12,7 @@ import yaml
 from seg_perception.errors import ConfigError
 from seg_perception.ros.config import CameraConfig, NodeConfig
 from seg_perception.ros.parameters import build, options
+from seg_perception.ros.status import CameraStatus
 
 ROOT = Path(__file__).parent.parent.parent
 NODE = list(options(NodeConfig))
@@ -47,6 +48,12 @@ def test_documentation_lists_every_parameter_with_its_default():
     expected = {o.name: plain(o.default) for o in NODE}
     expected |= {f'<camera>.{o.name}': plain(o.default) for o in CAMERA}
     assert {k: v for k, v in documented.items() if k in expected} == expected
+
+
+def test_documentation_lists_every_counter_of_a_camera():
+    table = (ROOT / 'docs/ros.md').read_text().partition('| counter of a camera |')[2].partition('\n\n')[0]
+    documented = {name for row in table.splitlines()[2:] for name in re.findall('`([a-z ]+)`', row.split('|')[1])}
+    assert documented == {kind.replace('_', ' ') for kind in CameraStatus.COUNTERS}
 
 
 @pytest.mark.parametrize('option', [*NODE, *CAMERA], ids=lambda o: o.name)

@@ -95,6 +95,11 @@ def from_array(pixels: UInt8, encoding: str = 'bgr8') -> Image:
     return Image(pixels, encoding, pixels.shape[1], pixels.shape[0])
 
 
+JPEG_START = b'\xff\xd8'
+BLANK = 128
+"""Grey that a decoder leaves where the data of a JPEG end early, from there to the last pixel; a network may take it for road."""
+
+
 def decompress(data: Any, *, upright: bool = False) -> Image:
     """Decode JPEG, PNG or any other still format that OpenCV reads (sensor_msgs/CompressedImage).
 
@@ -112,6 +117,10 @@ def decompress(data: Any, *, upright: bool = False) -> Image:
         pixels = None
     if pixels is None:
         raise FrameError(f'compressed image of {len(buffer)} bytes cannot be decoded; expected JPEG or PNG data')
+    if buffer[:2].tobytes() == JPEG_START and (pixels[-8:, -8:] == BLANK).all():
+        raise FrameError(
+            f'JPEG of {len(buffer)} bytes ends before its picture does: the lower right is blank; check the connection of the camera'
+        )
     return from_array(np.asarray(pixels, np.uint8), 'bgr8')
 
 

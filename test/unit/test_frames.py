@@ -117,6 +117,19 @@ def test_compressed_images() -> None:
             frames.decompress(bad)
 
 
+@pytest.mark.parametrize('share', [0.3, 0.6, 0.95])
+def test_a_jpeg_whose_data_end_early_is_refused(share: float) -> None:
+    """A camera that loses data closes the picture properly; decoders fill what is missing with grey and say nothing."""
+    rgb = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
+    jpeg = cv2.imencode('.jpg', rgb)[1].tobytes()
+    cut = jpeg[: int(len(jpeg) * share)] + jpeg[-2:]
+    with pytest.raises(FrameError, match='ends before its picture does'):
+        frames.decompress(cut)
+    assert frames.decompress(jpeg).pixels.shape == (96, 128, 3)
+    rgb[-8:, -8:] = 128  # a lossless picture may be as grey as it likes
+    frames.decompress(cv2.imencode('.png', rgb)[1].tobytes())
+
+
 def test_a_cameras_pixels_stay_where_its_calibration_has_them_whatever_exif_says() -> None:
     rgb = np.zeros((16, 16, 3), np.uint8)
     rgb[:8] = 255

@@ -7,6 +7,7 @@ into the GPU's address space and nothing is copied.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import threading
 from collections.abc import Iterator
@@ -42,7 +43,11 @@ class Buffer(NamedTuple):
 
 
 class Session:
-    """A CUDA context with one stream; frees what it allocated, in reverse order, on `close`."""
+    """The GPU's primary context with one stream; frees what it allocated, in reverse order, on `close`.
+
+    `close` is called in the thread that opened the session: pycuda ends the process when a thread ends with a
+    context on its stack.
+    """
 
     def __init__(self) -> None:
         """Take the primary context of the first GPU, which TensorRT's own CUDA runtime uses as well.
@@ -57,9 +62,7 @@ class Session:
             with self.phase('open the GPU'):
                 cuda.init()
                 gpu = cuda.Device(0)
-                context = gpu.retain_primary_context()
-                self._release.append(context.detach)
-                context.push()
+                _primary_context(cuda).push()
                 self._release.append(cuda.Context.pop)
                 self.mapped = bool(gpu.get_attribute(cuda.device_attribute.INTEGRATED))
                 self.stream = cuda.Stream()
@@ -110,7 +113,8 @@ class Session:
 
     def timer(self) -> Any:
         """Return a new CUDA event: `record(stream)`, `synchronize()`, and `time_since(event)` in milliseconds."""
-        return self._cuda.Event()
+        with self.phase('create an event'):
+            return self._cuda.Event()
 
     def free_bytes(self) -> int:
         """Return the GPU memory that is free now, for all programs."""
@@ -134,6 +138,12 @@ class Session:
         except self._cuda.Error as error:
             raise EngineError(explain(f'CUDA cannot {what}', str(error) or type(error).__name__)) from error
 
+    def settle(self) -> None:
+        """Wait for what a run that failed half-way has left in the stream; nothing it uses may be freed before."""
+        if self._release and self.stream is not None:
+            with suppress(self._cuda.Error):
+                self.stream.synchronize()
+
     def close(self) -> None:
         """Free everything; calling it twice is allowed. Errors are ignored: after a device failure all calls fail."""
         self.stream = self._done = None
@@ -142,17 +152,28 @@ class Session:
                 self._release.pop()()
 
 
+@functools.lru_cache
+def _primary_context(cuda: Any) -> Any:
+    """Retain the primary context for as long as the process lives, as CUDA's runtime does.
+
+    Were it released on `close`, pycuda would leave the destroyed context current in the thread, and TensorRT, whose
+    kernels are loaded in it, would be opened again in another one.
+    """
+    return cuda.Device(0).retain_primary_context()
+
+
 def _import_pycuda() -> Any:
     try:
         return importlib.import_module('pycuda.driver')
-    except ModuleNotFoundError as error:
-        if error.name and error.name.split('.')[0] == 'pycuda':
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and str(error.name).split('.')[0] == 'pycuda':
             raise NotInstalledError(
                 'pycuda is not installed; run `pip install pycuda` (it needs the CUDA toolkit)'
             ) from error
-        raise
-    except ImportError as error:
-        raise EngineError(f'pycuda cannot be loaded ({error}); check the NVIDIA driver: `nvidia-smi`') from error
+        raise EngineError(
+            f'pycuda cannot be loaded ({error}); check the NVIDIA driver (`nvidia-smi`), and install pycuda again '
+            'when CUDA or NumPy was updated'
+        ) from error
 
 
 def _version(number: int) -> str:

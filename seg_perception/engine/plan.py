@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from seg_perception.engine import trt_api
 from seg_perception.engine.precision import Achieved, from_network
 from seg_perception.engine.trt_api import TensorRt
-from seg_perception.engine.trt_messages import build_message, explain, parse_message
+from seg_perception.engine.trt_messages import build_message, parse_message, started
 from seg_perception.engine.trt_progress import ProgressFn, stoppable
 from seg_perception.errors import ConfigError, EngineError
 from seg_perception.model import ModelSpec
@@ -78,13 +78,14 @@ def build(
         KeyboardInterrupt: stopped.
     """
     start = time.monotonic()
-    logger = trt_api.make_logger(trt)
-    builder = _make_builder(trt, logger)
+    logger = trt_api.get_logger(trt)
+    builder = started(trt.module.Builder, logger, f'{trt} cannot start')
     network = trt_api.create_network(trt, builder)
     parser = trt.module.OnnxParser(network, logger)
     if not parser.parse(model):
         raise EngineError(parse_message(parser, spec.path, trt))
     _check_bindings(network, spec)
+    trt_api.bytes_from_floats(trt, network)
     config = _configure(trt, builder, spec, options, portable)
     cache = trt_api.timing_cache(trt, config, _read_timings(options.timing_cache)) if options.timing_cache else None
     with stoppable(trt, config, progress) as stopped:
@@ -92,18 +93,10 @@ def build(
     if stopped():
         raise KeyboardInterrupt
     if plan is None:
-        raise EngineError(build_message(logger.errors, spec.path, trt))
+        raise EngineError(build_message(list(logger.errors), spec.path, trt))
     if cache is not None and options.timing_cache:
         options.timing_cache.write_bytes(bytes(cache.serialize()))
     return BuiltPlan(bytes(plan), from_network(network), time.monotonic() - start)
-
-
-def _make_builder(trt: TensorRt, logger: Any) -> Any:
-    try:
-        return trt.module.Builder(logger)
-    except (RuntimeError, TypeError) as error:  # pybind11 reports a failed factory as TypeError
-        reason = logger.errors[-1] if logger.errors else str(error)
-        raise EngineError(explain(f'{trt} cannot start', reason)) from error
 
 
 def _configure(trt: TensorRt, builder: Any, spec: ModelSpec, options: BuildOptions, portable: bool) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import traceback
 from pathlib import Path
 
 from seg_perception.engine import parity, siblings, trt_api
@@ -75,6 +76,7 @@ def _open(
     save_to: Path | None,
 ) -> TensorRtEngine:
     session = Session()  # first, because a missing GPU is the most usual reason and the quickest to find
+    engine = None
     try:
         trt = trt_api.load()
         model = siblings.for_tensorrt(model)
@@ -84,16 +86,14 @@ def _open(
             data = _explicit(plan, want)
         else:
             data = _cached_or_built(trt, spec, options, want, progress, rebuild)
-    except BaseException:
-        session.close()
-        raise
-    engine = TensorRtEngine(trt, session, data, spec, options.max_batch, options.dla_core)
-    try:
+        engine = TensorRtEngine(trt, session, data, spec, options.max_batch, options.dla_core)
         _check(engine, data)
         if save_to is not None:
             store_plan(save_to, data, want, {'model': str(spec.path)})
     except BaseException as error:
-        engine.close()
+        # The traceback holds TensorRT's objects, which must be gone before their CUDA context is.
+        traceback.clear_frames(error.__traceback__)
+        (engine or session).close()
         if plan is None and isinstance(error, parity.DisagreementError):
             PlanCache().refuse(_name(spec, options), str(error))
         raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import threading
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from seg_perception.engine import precision, trt_api
 from seg_perception.engine.base import EngineInfo, Prediction, check_batch
 from seg_perception.engine.cuda import Session
 from seg_perception.engine.trt_api import TensorRt
-from seg_perception.engine.trt_messages import explain
+from seg_perception.engine.trt_messages import explain, started
 from seg_perception.errors import EngineError
 from seg_perception.model import ModelSpec
 
@@ -43,7 +45,9 @@ class TensorRtEngine:
         self._runtime: Any = None
         self._engine: Any = None
         self._context: Any = None
-        self._logger = trt_api.make_logger(trt)
+        self._logger = trt_api.get_logger(trt)
+        if threading.current_thread() is threading.main_thread():
+            atexit.register(self.close)  # pycuda aborts a program that ends with a context on its stack
         try:
             self._load(plan, dla_core)
         except BaseException:
@@ -53,7 +57,7 @@ class TensorRtEngine:
     def _load(self, plan: bytes, dla_core: int | None) -> None:
         trt, session = self._trt, self._session
         with session.phase('load the plan'):
-            self._runtime = self._made(trt.module.Runtime(self._logger), 'start its runtime')
+            self._runtime = started(trt.module.Runtime, self._logger, f'{self.spec.path}: {trt} cannot start')
             if dla_core is not None:
                 self._runtime.DLA_core = dla_core  # core 0 otherwise, whichever the plan was built for
             self._engine = self._made(self._runtime.deserialize_cuda_engine(plan), 'load the plan')
@@ -141,6 +145,8 @@ class TensorRtEngine:
 
     def close(self) -> None:
         """Release the plan, then all memory, then the CUDA context; calling it twice is allowed."""
+        atexit.unregister(self.close)
+        self._session.settle()
         # TensorRT frees its device memory in these destructors, which needs the context still current.
         self._context = None
         self._engine = None

@@ -15,18 +15,21 @@ Timing cache            yes                      yes                     none: n
 Target                  the GPU at hand          the GPU at hand         `set_compute_capability`; portable
                                                                          from 8.0 on when not set
 CUDA graphs             by the caller            by the caller           `cuda_graph_strategy` of the context
-DLA                     up to 10.7               11.4 on Jetson Orin     none
+DLA                     up to 10.7               11.4.1 on AGX Orin      none
 Inspector's types       `Format/Datatype`        `DataType`, `Format`    `Format/Datatype`
 ======================  =======================  ======================  ==================================
 
-Sources: NVIDIA's migration guide from 10.x to 11.x, its pages on DLA and the TensorRT-RTX developer guide.
-The RTX column was run here (builder only, no GPU); the others follow the documentation.
+Sources: NVIDIA's migration guide from 10.x to 11.x, its pages on DLA, the TensorRT-RTX developer guide, and the
+sources of the Python bindings (github.com/NVIDIA/TensorRT, python/src, v10.3.0 to v11.1). The RTX column was run here
+(builder only, no GPU); for the others each call was compared with the bindings of 10.0 to 11.4.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
+from collections import deque
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -89,14 +92,23 @@ def first_line(error: BaseException | str) -> str:
     return (lines[0] if lines else type(error).__name__)[:240]
 
 
-def make_logger(trt: TensorRt) -> Any:
-    """Return a TensorRT logger that writes to `logging` and keeps the errors in its list `errors`."""
-    severity: Any = trt.module.ILogger
+def get_logger(trt: TensorRt) -> Any:
+    """Return the TensorRT logger of this process: it writes to `logging` and keeps the last errors in `errors`.
 
+    There is one, because TensorRT goes on using the first that it was given and ignores all others. `errors` is
+    emptied here, so that they are those of what follows.
+    """
+    logger = _the_logger(trt.module.ILogger)
+    logger.errors.clear()
+    return logger
+
+
+@functools.lru_cache
+def _the_logger(severity: Any) -> Any:
     class Recorder(severity):
         def __init__(self) -> None:
             severity.__init__(self)
-            self.errors: list[str] = []
+            self.errors: deque[str] = deque(maxlen=100)
 
         def log(self, level: Any, text: str) -> None:
             if level in (severity.INTERNAL_ERROR, severity.ERROR):
@@ -116,6 +128,20 @@ def create_network(trt: TensorRt, builder: Any) -> Any:
     return builder.create_network(1 << int(flags.STRONGLY_TYPED))
 
 
+def bytes_from_floats(trt: TensorRt, network: Any) -> None:
+    """Let each uint8 output of a parsed network be cast from floats.
+
+    An exported graph casts its int64 class ids to uint8; TensorRT documents conversions to uint8 from float32 and
+    float16 only (`DataType::kUINT8` in NvInferRuntimeBase.h, 8.5 to 11.1).
+    """
+    outputs = {network.get_output(i).name for i in range(network.num_outputs)}
+    for layer in [network.get_layer(i) for i in range(network.num_layers)]:
+        if layer.type.name == 'CAST' and layer.get_output(0).name in outputs:
+            source = layer.get_input(0)
+            if source.dtype.name not in ('FLOAT', 'HALF'):
+                layer.set_input(0, network.add_cast(source, trt.module.DataType.FLOAT).get_output(0))
+
+
 def target_current_gpu(trt: TensorRt, config: Any) -> None:
     """Build for the GPU at hand only; the full library does nothing else."""
     if trt.is_rtx:
@@ -124,11 +150,15 @@ def target_current_gpu(trt: TensorRt, config: Any) -> None:
 
 
 def timing_cache(trt: TensorRt, config: Any, data: bytes) -> Any:
-    """Attach a timing cache that starts from `data`; None where nothing is timed."""
+    """Attach a timing cache that starts from `data`, or an empty one where `data` does not fit; None for RTX."""
     if trt.is_rtx:
         return None
     cache = config.create_timing_cache(data)
-    config.set_timing_cache(cache, False)  # False: a cache of another GPU or version is refused, not mixed in
+    # False: a cache of another GPU or version is refused, not mixed in.
+    if cache is None or not config.set_timing_cache(cache, False):
+        LOG.warning('the timing cache is of another GPU or TensorRT; it is begun anew')
+        cache = config.create_timing_cache(b'')
+        config.set_timing_cache(cache, False)
     return cache
 
 

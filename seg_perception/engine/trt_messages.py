@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_perception.engine.trt_api import TensorRt, first_line
+from seg_perception.errors import EngineError
 
 
 def parse_message(parser: Any, path: Path, trt: TensorRt) -> str:
@@ -26,6 +27,18 @@ def parse_message(parser: Any, path: Path, trt: TensorRt) -> str:
     return f'{path}: {trt} does not take {listed or "the graph"}; {way_out}'
 
 
+def started(kind: Any, logger: Any, what: str) -> Any:
+    """Return a new `Builder` or `Runtime`; `what` begins the message when TensorRT cannot make one.
+
+    Raises:
+        EngineError: TensorRT's reason, on one line.
+    """
+    try:
+        return kind(logger)
+    except (RuntimeError, TypeError) as error:  # pybind11 reports a failed factory as TypeError
+        raise EngineError(explain(what, logger.errors[-1] if logger.errors else str(error))) from error
+
+
 def build_message(errors: list[str], path: Path, trt: TensorRt) -> str:
     """Return one line with the first thing that the builder complained about, and the remedy."""
     reason = errors[0] if errors else 'no reason given'
@@ -44,11 +57,12 @@ def explain(what: str, reason: str) -> str:
             'this TensorRT has no kernels for this GPU; use backend onnxruntime',
         ),
         (
-            ('launch failure', 'illegal memory access', 'illegal address'),
+            ('launch failure', 'illegal memory access', 'misaligned address', 'device-side assert', 'ecc error'),
             'the CUDA context is lost; restart the program',
         ),
         (('could not find any implementation', 'workspace limit'), 'raise --workspace, or use another precision'),
         (('magic tag', 'version tag', 'serialization assertion'), 'the plan is of another TensorRT; build it again'),
+        (('cuinit failed', 'primaryctxretain failed'), 'the GPU does not answer; check nvidia-smi'),
     )
     remedy = next((r for words, r in remedies if any(w in text for w in words)), 'see docs/tensorrt.md')
     return f'{what} ({first_line(reason)}); {remedy}'

@@ -36,7 +36,7 @@ def stoppable(trt: TensorRt, config: Any, progress: ProgressFn | None) -> Iterat
     end the process. So a handler only notes it, and the next step returns False.
     """
     stop = _Stop()
-    config.progress_monitor = monitor = _make_monitor(trt, stop, progress or _LogProgress())
+    config.progress_monitor = _make_monitor(trt, stop, progress or _LogProgress())
     main = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGINT, lambda *_: stop.set()) if main else None
     try:
@@ -44,7 +44,6 @@ def stoppable(trt: TensorRt, config: Any, progress: ProgressFn | None) -> Iterat
     finally:
         if main:
             signal.signal(signal.SIGINT, previous or signal.SIG_DFL)
-        del monitor  # TensorRT keeps no reference of its own
 
 
 def _make_monitor(trt: TensorRt, stop: _Stop, progress: ProgressFn) -> Any:

@@ -11,12 +11,9 @@ from pathlib import Path
 import pytest
 
 
-def _load_simulator() -> types.ModuleType:
-    """Import the file beside this one; test folders are no packages."""
-    pytest.importorskip(
-        'tensorrt_rtx_bindings', reason='TensorRT-RTX, whose types the simulated GPU has, is not installed'
-    )
-    spec = importlib.util.spec_from_file_location('simulated_gpu', Path(__file__).with_name('simulated_gpu.py'))
+def _load(name: str) -> types.ModuleType:
+    """Import a file beside this one; test folders are no packages."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f'{name}.py'))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -25,7 +22,11 @@ def _load_simulator() -> types.ModuleType:
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> object:
     """A machine with a GPU, as far as pycuda and TensorRT can tell; its plan cache is empty and temporary."""
-    simulated = _load_simulator().SimulatedGpu()
+    pytest.importorskip(
+        'tensorrt_rtx_bindings', reason='TensorRT-RTX, whose types the simulated GPU has, is not installed'
+    )
+    simulated = _load('simulated_gpu').SimulatedGpu()
+    simulated.tensorrt = _load('simulated_tensorrt').simulate(simulated)
     package = types.ModuleType('pycuda')
     package.driver = simulated.driver
     monkeypatch.setitem(sys.modules, 'pycuda', package)

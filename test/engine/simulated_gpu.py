@@ -1,4 +1,7 @@
-"""A simulated GPU: pycuda's driver and TensorRT's runtime, with every call counted and breakable."""
+"""A simulated GPU with pycuda's driver on it, every call counted and breakable.
+
+What pycuda refuses is refused here; its sources of 2022.1 to 2026.1 were read for it.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,6 @@ import threading
 import types
 
 import numpy as np
-import onnxruntime as ort
-import tensorrt_rtx_bindings as real
 
 
 class SimulatedGpu:
@@ -22,7 +23,7 @@ class SimulatedGpu:
         self.integrated = 0
         self.builds = 0
         self.built_for_dla = False
-        self.smallest_batch = 1
+        self.stale_timings = False
         self.runtimes: list = []
         self.streams: dict[int, object] = {}
         self.live_engines = 0
@@ -31,17 +32,18 @@ class SimulatedGpu:
         self.inspector = '{"Layers": []}'
         self._addresses = itertools.count(1 << 20, 1 << 20)
         self.driver = self._pycuda()
-        self.tensorrt = _tensorrt(self)
+        self.tensorrt: types.ModuleType | None = None
 
     def call(self, name: str) -> None:
         """Fail when this call was chosen to; refuse a thread without a context."""
         if self.fail_at == name:
-            kind = self.driver.MemoryError if name in ('mem_alloc', 'pagelocked_empty') else self.driver.LogicError
-            raise kind(
-                f'{name} failed: '
-                + ('out of memory' if kind is self.driver.MemoryError else 'unspecified launch failure')
-            )
-        if name not in ('init', 'Device', 'retain', 'push', 'detach'):
+            driver = self.driver
+            if name in ('mem_alloc', 'pagelocked_empty'):
+                raise driver.MemoryError(f'{name} failed: out of memory')
+            if name == 'init':
+                raise driver.RuntimeError('cuInit failed: no CUDA-capable device is detected')
+            raise driver.LaunchError(f'{name} failed: unspecified launch failure')
+        if name not in ('init', 'Device', 'retain', 'push'):
             assert self.contexts.get(threading.get_ident()), f'{name} without a current context'
 
     def leaks(self) -> dict:
@@ -49,7 +51,6 @@ class SimulatedGpu:
         held = {
             'memory': len(self.memory),
             'contexts': sum(self.contexts.values()),
-            'retained': self.retained,
             'engines': self.live_engines,
         }
         return {name: count for name, count in held.items() if count}
@@ -62,8 +63,8 @@ class SimulatedGpu:
     def _pycuda(self) -> types.ModuleType:
         gpu, cuda = self, types.ModuleType('pycuda.driver')
         cuda.Error = type('Error', (Exception,), {})
-        cuda.MemoryError = type('MemoryError', (cuda.Error,), {})
-        cuda.LogicError = type('LogicError', (cuda.Error,), {})
+        for name in ('MemoryError', 'LogicError', 'LaunchError', 'RuntimeError'):
+            setattr(cuda, name, type(name, (cuda.Error,), {}))
 
         class Allocation:
             def __init__(self, size: int) -> None:
@@ -74,7 +75,8 @@ class SimulatedGpu:
 
             def free(self) -> None:
                 gpu.call('free')
-                del gpu.memory[self.address]
+                if gpu.memory.pop(self.address, None) is None:
+                    raise cuda.LogicError('free failed: invalid resource handle')
 
         class HostAllocation(Allocation):
             def __init__(self, shape: tuple) -> None:
@@ -93,10 +95,11 @@ class SimulatedGpu:
 
             @staticmethod
             def pop() -> None:
+                if not gpu.contexts.get(threading.get_ident()):
+                    raise cuda.LogicError(
+                        'context::pop failed: invalid device context - cannot pop non-current context'
+                    )
                 gpu.contexts[threading.get_ident()] -= 1
-
-            def detach(self) -> None:
-                gpu.retained -= 1
 
         class Device:
             def __init__(self, index: int) -> None:
@@ -123,6 +126,11 @@ class SimulatedGpu:
                 self.handle = 7 + len(gpu.streams)
                 gpu.streams[self.handle] = self
 
+            def synchronize(self) -> None:
+                gpu.call('stream')
+                while self.queue:
+                    self.queue.pop(0)()
+
         class Event:
             def __init__(self, flags: int = 0) -> None:
                 gpu.call('Event')
@@ -133,8 +141,7 @@ class SimulatedGpu:
             def synchronize(self) -> None:
                 gpu.call('synchronize')
                 gpu.waits += 1
-                while self.stream.queue:
-                    self.stream.queue.pop(0)()
+                self.stream.synchronize()
 
             def time_since(self, start: Event) -> float:
                 return 1.5
@@ -147,12 +154,20 @@ class SimulatedGpu:
             gpu.call('mem_alloc')
             return Allocation(size)
 
+        def check_copy(device: int, host: np.ndarray) -> None:
+            assert type(device) is int
+            assert host.flags.c_contiguous
+            assert any(np.shares_memory(host, memory) for memory in gpu.memory.values()), 'no page-locked memory'
+            assert host.nbytes <= gpu.memory[device].size
+
         def memcpy_htod_async(device: int, host: np.ndarray, stream: Stream) -> None:
             gpu.call('memcpy_htod_async')
+            check_copy(device, host)
             stream.queue.append(lambda: gpu.memory[device].__setitem__(slice(host.nbytes), host.ravel()))
 
         def memcpy_dtoh_async(host: np.ndarray, device: int, stream: Stream) -> None:
             gpu.call('memcpy_dtoh_async')
+            check_copy(device, host)
             stream.queue.append(lambda: host.ravel().__setitem__(slice(None), gpu.memory[device][: host.nbytes]))
 
         cuda.init = lambda: gpu.call('init')
@@ -174,110 +189,3 @@ class SimulatedGpu:
         ):
             setattr(cuda, thing.__name__, thing)
         return cuda
-
-
-def _tensorrt(gpu: SimulatedGpu) -> types.ModuleType:
-    """TensorRT-RTX's real parser and builder configuration; plans that hold the ONNX file, run by ONNX Runtime."""
-    trt = types.ModuleType('tensorrt')
-    trt.__version__ = '10.3.0'
-    for name in (
-        'ILogger',
-        'IProgressMonitor',
-        'NetworkDefinitionCreationFlag',
-        'ProfilingVerbosity',
-        'MemoryPoolType',
-        'DeviceType',
-        'BuilderFlag',
-        'LayerInformationFormat',
-        'ComputeCapability',
-        'CudaGraphStrategy',
-    ):
-        setattr(trt, name, getattr(real, name))
-
-    class OnnxParser:
-        def __init__(self, network: object, logger: object) -> None:
-            self._parser = real.OnnxParser(network, logger)
-
-        def parse(self, model: bytes) -> bool:
-            gpu.parsed = model
-            return self._parser.parse(model)
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self._parser, name)
-
-    class Builder:
-        num_DLA_cores = 2  # noqa: N815 - NVIDIA's name
-
-        def __init__(self, logger: object) -> None:
-            self._builder = real.Builder(logger)
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self._builder, name)
-
-        def build_serialized_network(self, network: object, config: object) -> bytes | None:
-            gpu.builds += 1
-            gpu.built_for_dla = config.default_device_type == real.DeviceType.DLA
-            return None if gpu.fail_at == 'build' else b'PLAN' + gpu.parsed
-
-    class Context:
-        def __init__(self, session: ort.InferenceSession) -> None:
-            self.session, self.addresses, self.shape = session, {}, None
-
-        def set_tensor_address(self, name: str, address: int) -> bool:
-            self.addresses[name] = address
-            return True
-
-        def set_input_shape(self, name: str, shape: tuple) -> bool:
-            self.shape = shape
-            return gpu.fail_at != 'set_input_shape'
-
-        def execute_async_v3(self, handle: int) -> bool:
-            if gpu.fail_at == 'execute':
-                return False
-            gpu.streams[handle].queue.append(self.execute)
-            return True
-
-        def execute(self) -> None:
-            size = int(np.prod(self.shape))
-            image = gpu.memory[self.addresses['image']][:size].reshape(self.shape)
-            outputs = dict(
-                zip(('labels', 'confidence'), self.session.run(['labels', 'confidence'], {'image': image}), strict=True)
-            )
-            if gpu.wrong_labels:
-                outputs['labels'] = (outputs['labels'] + 1) % 6
-            for name, value in outputs.items():
-                gpu.memory[self.addresses[name]][: value.size] = value.ravel()
-
-    class Engine:
-        def __init__(self, plan: bytes) -> None:
-            self.session = ort.InferenceSession(plan[4:], providers=['CPUExecutionProvider'])
-            gpu.live_engines += 1
-
-        def __del__(self) -> None:
-            assert gpu.contexts.get(threading.get_ident()), 'engine destroyed after its context'
-            gpu.live_engines -= 1
-
-        def get_tensor_profile_shape(self, name: str, profile: int) -> list:
-            return [(gpu.smallest_batch, 32, 48, 3)] * 3
-
-        def create_execution_context(self) -> Context | None:
-            return None if gpu.fail_at == 'create_execution_context' else Context(self.session)
-
-        def create_engine_inspector(self) -> types.SimpleNamespace:
-            return types.SimpleNamespace(get_engine_information=lambda form: gpu.inspector)
-
-    class Runtime:
-        def __init__(self, logger: object) -> None:
-            self.logger = logger
-            gpu.runtimes.append(self)
-
-        def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
-            assert plan.startswith(b'PLAN'), 'a damaged plan reached TensorRT'
-            if gpu.fail_at == 'deserialize':
-                self.logger.log(real.ILogger.ERROR, 'IRuntime::deserializeCudaEngine: Error Code 1: out of memory')
-                return None
-            return Engine(plan)
-
-    for thing in (OnnxParser, Builder, Runtime):
-        setattr(trt, thing.__name__, thing)
-    return trt

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,14 @@ from seg_perception.engine.measure import memory_growth, time_engine
 from seg_perception.errors import EngineError
 
 OPENING = [
-    ('init', 'CUDA cannot open the GPU'),
+    ('init', r'CUDA cannot open the GPU \(cuInit failed: no CUDA-capable device .*check nvidia-smi'),
     ('Device', 'CUDA cannot open the GPU'),
     ('retain', 'CUDA cannot open the GPU'),
     ('push', 'CUDA cannot open the GPU'),
     ('Stream', 'CUDA cannot open the GPU'),
+    ('Builder', r'TensorRT 10.3.0 cannot start \(pybind11'),
     ('build', 'TensorRT 10.3.0 cannot build it'),
+    ('Runtime', r'TensorRT 10.3.0 cannot start \(createInferRuntime: .*CUDA error 35'),
     ('deserialize', r'cannot load the plan \(.*out of memory\); close other GPU programs'),
     ('create_execution_context', 'cannot prepare the plan'),
     ('pagelocked_empty', r'CUDA cannot allocate 0.0 MB \(.*out of memory\); close other GPU programs'),
@@ -70,6 +74,43 @@ def test_closing_frees_all_even_when_every_free_fails(gpu: Any, tiny: Path) -> N
     gpu.fail_at = 'free'
     engine.close()
     assert {k: v for k, v in gpu.leaks().items() if k != 'memory'} == {}
+
+
+def test_the_primary_context_is_retained_once_and_current_only_while_open(gpu: Any, tiny: Path) -> None:
+    for _ in range(3):
+        open_engine(tiny, 'tensorrt').close()
+    assert gpu.retained == 1
+    assert gpu.leaks() == {}
+
+
+FORGETFUL = """
+import sys, types
+from pathlib import Path
+sys.path[:0] = [sys.argv[1]]
+from simulated_gpu import SimulatedGpu
+from simulated_tensorrt import simulate
+gpu = SimulatedGpu()
+gpu.tensorrt = simulate(gpu)
+package = types.ModuleType('pycuda')
+package.driver = gpu.driver
+sys.modules.update({'pycuda': package, 'pycuda.driver': gpu.driver, 'tensorrt': gpu.tensorrt})
+import atexit
+atexit.register(lambda: print('left', gpu.leaks()))
+from seg_perception.engine import open_engine
+engine = open_engine(Path(sys.argv[2]), 'tensorrt')
+raise SystemExit('a bug')
+"""
+
+
+def test_a_program_that_forgets_to_close_ends_without_pycudas_abort(gpu: Any, tiny: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, '-c', FORGETFUL, str(Path(__file__).parent), str(tiny)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (run.returncode, run.stdout) == (1, 'left {}\n'), run.stderr
 
 
 def test_a_thousand_frames_allocate_nothing(gpu: Any, tiny: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -42,6 +43,18 @@ def test_every_shipped_graph_builds_in_its_precision(trt: TensorRt, model: Path,
     spec = read_spec(model)
     assert not built.network.missed(spec.precision), f'{spec.precision} is claimed; {built.network.describe()}'
     assert built.network.layers > 30
+
+
+@pytest.mark.parametrize('model', SHIPPED, ids=lambda path: path.name)
+def test_bytes_come_from_floats_as_tensorrt_documents_it(trt: TensorRt, model: Path) -> None:
+    logger = trt_api.get_logger(trt)
+    network = trt_api.create_network(trt, trt.module.Builder(logger))
+    parser = trt.module.OnnxParser(network, logger)
+    assert parser.parse(model.read_bytes())
+    trt_api.bytes_from_floats(trt, network)
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    sources = {layer.get_output(0).name: layer.get_input(0).dtype.name for layer in layers if layer.type.name == 'CAST'}
+    assert (sources['labels'], sources['confidence']) == ('FLOAT', 'FLOAT')
 
 
 @pytest.mark.parametrize('precision', ['fp32', 'fp16'])
@@ -95,6 +108,16 @@ def test_a_build_for_this_gpu_without_a_driver_says_so(trt: TensorRt, tiny: Path
         pytest.skip('this machine has a GPU')
     with pytest.raises(EngineError, match=r'driver version is insufficient.*; install or update the NVIDIA driver'):
         build(trt, tiny.read_bytes(), read_spec(tiny), BuildOptions())
+
+
+def test_a_builder_beside_another_complains_to_its_own_caller(
+    trt: TensorRt, tiny: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    earlier = trt.module.Builder(trt_api.get_logger(trt))
+    with caplog.at_level(logging.WARNING, 'seg_perception'), pytest.raises(EngineError, match='raise --workspace'):
+        build_portable(trt, tiny, BuildOptions(max_batch=16, workspace_mib=1))
+    assert 'logger' not in caplog.text
+    del earlier
 
 
 def test_progress_is_shown_and_may_stop_the_build(trt: TensorRt, tiny: Path) -> None:

@@ -23,7 +23,12 @@ def test_auto_takes_tensorrt_when_it_works(gpu: Any, tiny: Path) -> None:
 
 @pytest.mark.parametrize(
     ('call', 'reason'),
-    [('init', 'CUDA cannot open the GPU'), ('mem_alloc', 'out of memory'), ('build', 'cannot build it')],
+    [
+        ('init', 'CUDA cannot open the GPU'),
+        ('mem_alloc', 'out of memory'),
+        ('build', 'cannot build it'),
+        ('Runtime', 'cannot start'),
+    ],
 )
 def test_auto_falls_back_and_says_why_once(
     gpu: Any, tiny: Path, caplog: pytest.LogCaptureFixture, call: str, reason: str
@@ -65,8 +70,23 @@ def test_a_missing_driver_is_named(gpu: Any, tiny: Path, monkeypatch: pytest.Mon
     monkeypatch.delitem(sys.modules, 'pycuda.driver')
     monkeypatch.setattr(sys.modules['pycuda'], '__path__', [], raising=False)
     monkeypatch.setattr(sys, 'meta_path', [NoDriver(), *sys.meta_path])
-    with pytest.raises(EngineError, match=r'libcuda.so.1.*check the NVIDIA driver: `nvidia-smi`'):
+    with pytest.raises(EngineError, match=r'libcuda.so.1.*check the NVIDIA driver \(`nvidia-smi`\)'):
         open_engine(tiny, 'tensorrt')
+
+
+def test_a_pycuda_that_lacks_a_module_of_its_own_is_no_reason_to_stand_still(
+    gpu: Any, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoPytools:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == 'pycuda.driver':
+                raise ModuleNotFoundError("No module named 'pytools'", name='pytools')
+
+    monkeypatch.delitem(sys.modules, 'pycuda.driver')
+    monkeypatch.setattr(sys.modules['pycuda'], '__path__', [], raising=False)
+    monkeypatch.setattr(sys, 'meta_path', [NoPytools(), *sys.meta_path])
+    engine = open_engine(tiny)
+    assert (engine.info.backend, "No module named 'pytools'" in engine.info.reason) == ('onnxruntime', True)
 
 
 def without(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:

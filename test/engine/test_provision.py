@@ -192,8 +192,27 @@ def test_a_foreign_model_is_a_model_error_on_every_backend(gpu: Any, tmp_path: P
     assert gpu.leaks() == {}
 
 
+@pytest.mark.parametrize('stored', [b'no timing cache', b'of another GPU'])
+def test_timings_that_do_not_fit_are_begun_anew(
+    gpu: Any, tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, stored: bytes
+) -> None:
+    file = tmp_path / 'timings'
+    file.write_bytes(stored)
+    gpu.stale_timings = True
+    with caplog.at_level(logging.WARNING, 'seg_perception'):
+        start(tiny, options=BuildOptions(timing_cache=file))
+    assert 'it is begun anew' in caplog.text
+    assert file.read_bytes() == b'+', 'what this build has timed, and nothing else'
+
+
+def test_timings_are_extended(gpu: Any, tiny: Path, tmp_path: Path) -> None:
+    file = tmp_path / 'timings'
+    for expected in (b'+', b'++'):
+        open_tensorrt(tiny, BuildOptions(timing_cache=file), rebuild=True).close()
+        assert file.read_bytes() == expected
+
+
 def test_a_dla_plan_runs_on_its_core_and_always_whole(gpu: Any, tiny: Path) -> None:
-    gpu.smallest_batch = 3
     engine = open_engine(tiny, 'tensorrt', max_batch=3, options=BuildOptions(3, dla_core=1))
     assert gpu.built_for_dla
     assert gpu.runtimes[-1].DLA_core == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,7 +31,8 @@ class PatchEngine(FakeEngine):
     """Calls a patch in the lower left corner pavement, from a frame on."""
 
     def __init__(self, height=0, width=0, first=0, labels=DEFAULT_LABELS):
-        super().__init__(labels=labels)
+        super().__init__()
+        self.spec = replace(self.spec, labels=labels)
         self._patch, self._first, self._count = (height, width), first, 0
 
     def infer(self, n):

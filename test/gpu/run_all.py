@@ -2,14 +2,16 @@
 """Everything that needs a GPU, in one command and one table: `python3 test/gpu/run_all.py`.
 
 Sets itself up where only nvcc, PyTorch and pip are: what is missing (pycuda is compiled, a minute or two) goes into
-`build/gpu-site`, nothing else is touched. Exit code 3: a gate failed.
+`build/gpu-site`, nothing else is touched. Exit code 3: something is not met, or could not be measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +31,8 @@ NEEDED = {
     'onnxruntime': 'onnxruntime-gpu',
     'pycuda': 'pycuda',
 }
+INSTEAD = {'onnxruntime-gpu': 'onnxruntime'}
+"""What to take where the first has no wheel: on a Jetson the CPU's, without which no labels can be compared."""
 RTX = ('tensorrt_rtx_cu13_bindings', 'tensorrt_rtx_cu13_libs')
 
 
@@ -48,7 +52,9 @@ def main() -> int:
 
     failed = table.run(arguments.models, arguments.frames, arguments.runs, arguments.flat)
     print('\n== contract suite and tests on the GPU', flush=True)
-    tests = [sys.executable, '-m', 'pytest', '-q', '-m', 'gpu', 'test/engine', 'test/gpu', '-p', 'no:cacheprovider']
+    # Warnings of libraries that only this machine has are no errors here.
+    tests = [sys.executable, '-m', 'pytest', '-q', '-m', 'gpu', '-p', 'no:cacheprovider', '-W', 'default']
+    tests += ['test/engine', 'test/gpu']
     failed |= subprocess.call(tests, cwd=ROOT) != 0
     return 3 if failed else 0
 
@@ -62,20 +68,46 @@ def prepare(wheels: Path | None) -> dict[str, str]:
         environment.update(CUDA_ROOT=str(cuda), PATH=f'{cuda / "bin"}{os.pathsep}{environment["PATH"]}')
     sys.path.insert(0, str(SITE))
     missing = [requirement for module, requirement in NEEDED.items() if importlib.util.find_spec(module) is None]
-    if not any(importlib.util.find_spec(m) for m in ('tensorrt', 'tensorrt_rtx', 'tensorrt_rtx_bindings')):
-        missing += RTX
-    if missing:
-        print('installing', ', '.join(missing), 'into', SITE, flush=True)
-        source = ['--no-index', '--find-links', str(wheels)] if wheels else []
-        command = [sys.executable, '-m', 'pip', 'install', '--quiet', '--target', str(SITE), *source]
-        for requirement in missing:  # one by one, so that a package which this machine cannot have stops nothing else
-            if subprocess.call([*command, requirement], env=environment) != 0:
-                print(f'note: {requirement} could not be installed; what needs it is left out', flush=True)
+    pip = [sys.executable, '-m', 'pip', 'install', '--quiet', '--target', str(SITE), *_constraints()]
+    pip += ['--no-index', '--find-links', str(wheels)] if wheels else []
+
+    def install(requirement: str) -> bool:
+        print('installing', requirement, 'into', SITE, flush=True)
+        return subprocess.call([*pip, requirement], env=environment) == 0
+
+    for requirement in missing:  # one by one, so that a package which this machine cannot have stops nothing else
+        other = INSTEAD.get(requirement)
+        if not install(requirement) and not (other and install(other)):
+            print(f'note: {requirement} could not be installed; what needs it is left out', flush=True)
+    here = any(importlib.util.find_spec(m) for m in ('tensorrt', 'tensorrt_rtx', 'tensorrt_rtx_bindings'))
+    # The full library first: it is what a Jetson runs, and TensorRT-RTX refuses data-centre cards.
+    if not here and not install(f'tensorrt-cu{_cuda_major(nvcc)}') and not all(map(install, RTX)):
+        print('note: no TensorRT could be installed', flush=True)
     environment['PYTHONPATH'] = os.pathsep.join(map(str, (ROOT, SITE, *filter(None, [environment.get('PYTHONPATH')]))))
     # ONNX Runtime's CUDA provider finds cuDNN and cuBLAS in the libraries that PyTorch brings.
     libraries = [str(p) for folder in map(Path, sys.path) for p in folder.glob('nvidia/*/lib')]
     environment['LD_LIBRARY_PATH'] = os.pathsep.join([*libraries, environment.get('LD_LIBRARY_PATH', '')])
     return environment
+
+
+def _constraints() -> list[str]:
+    """Hold NumPy at the version that is there: pip copies it into the folder, which comes before the system's packages
+    that were compiled for theirs."""
+    SITE.mkdir(parents=True, exist_ok=True)
+    try:
+        numpy = f'numpy=={importlib.metadata.version("numpy")}'
+    except importlib.metadata.PackageNotFoundError:
+        numpy = NEEDED['numpy']
+    file = SITE.with_name('gpu-constraints.txt')
+    file.write_text(f'{numpy}\n', encoding='utf-8')
+    return ['--constraint', str(file)]
+
+
+def _cuda_major(nvcc: str | None) -> str:
+    """Return the CUDA that TensorRT should be for: the toolkit's, 13 where it cannot be told."""
+    text = subprocess.run([nvcc, '--version'], capture_output=True, text=True, check=False).stdout if nvcc else ''
+    found = re.search(r'release (\d+)', text)
+    return found[1] if found else '13'
 
 
 if __name__ == '__main__':

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from seg_perception.io.recording import open_recording
 from seg_perception.offline.run_folder import read_run
+from seg_perception.offline.statistics import LeastCertain, confidence_figures
+from seg_perception.pipeline import CameraResult
 
 
 def test_figures_of_every_frame(write_bag, made, tmp_path, process_run):
@@ -23,8 +26,25 @@ def test_figures_of_every_frame(write_bag, made, tmp_path, process_run):
     assert figures['confidence'] == [1.0] * 3
     assert figures['uncertain'] == [0.0] * 3
     assert all(0 < v <= 1 for v in figures['grid_known'])
+    assert all(v > 2.0 for v in figures['free_ahead_m'])
     assert data['status'] == 'complete'
     json.dumps(data, allow_nan=False)
+
+
+def test_pixels_under_one_half_are_uncertain():
+    assert confidence_figures(np.array([[127, 128], [255, 0]], np.uint8)) == (pytest.approx(0.5), 0.5)
+
+
+def test_the_least_certain_frame_of_each_second_and_camera_is_shown():
+    kept, blank = LeastCertain(), np.zeros((1, 1, 3), np.uint8)
+    seen = [(0.9, 'front', 0.0), (0.5, 'front', 0.4), (0.7, 'front', 0.9), (0.6, 'left', 0.0)]
+    seen += [(0.8, 'front', float(s)) for s in range(1, 9)]
+    for confidence, camera, at_s in seen:
+        result = CameraResult(camera, round(at_s * 1e9), blank[..., 0], blank[..., 0], None, None, None, None)
+        kept.offer(result, confidence, blank)
+    found = [(p.confidence, p.camera, p.stamp_ns) for p in kept.pictures()]
+    assert found[:3] == [(0.5, 'front', 400_000_000), (0.6, 'left', 0), (0.8, 'front', 1_000_000_000)]
+    assert len(found) == 6
 
 
 def test_the_report_is_one_file_that_loads_nothing(write_bag, tmp_path, process_run):

@@ -43,11 +43,11 @@ def test_region_and_binning_of_camera_info():
     info.binning_x = info.binning_y = 2
     model = convert.camera_model(info)
     assert (model.width, model.height, model.fx, model.cx, model.cy) == (50, 25, 40.0, 44.5, 14.5)
-    info.p = [80.0, 0.0, 99.5, 8.0, 0.0, 80.0, 49.5, 0.0, 0.0, 0.0, 1.0, 0.0]
+    info.p = [80.0, 0.0, 105.5, 8.0, 0.0, 80.0, 47.5, 0.0, 0.0, 0.0, 1.0, 0.0]  # rectified: 6 right, 2 up
     out = CameraInfo()
     convert.fill_camera_info(out, model, info)
     assert (out.width, out.height, out.binning_x, out.roi.width) == (50, 25, 0, 0)
-    assert out.p.tolist() == [40.0, 0.0, 44.5, 4.0, 0.0, 40.0, 14.5, 0.0, 0.0, 0.0, 1.0, 0.0]
+    assert out.p.tolist() == [40.0, 0.0, 47.5, 4.0, 0.0, 40.0, 13.5, 0.0, 0.0, 0.0, 1.0, 0.0]
 
 
 def test_grid_message_is_row_major_from_the_corner():

@@ -104,6 +104,18 @@ def test_truth_that_does_not_tell_lanes_apart(data: Path) -> None:
     assert figures['pixel_accuracy'] == 1.0
 
 
+def test_truth_with_the_models_own_class_names_is_compared_by_class(data: Path) -> None:
+    """What the model calls `other` is pavement in the truth, which has the same role."""
+    rows = ('3,road,road', '5,lane_marking,lane', '7,vehicle,obstacle', '8,pavement,other', '9,Unknown,void')
+    (data / 'classes.csv').write_text('\n'.join(['id,name,role', *rows]), encoding='utf-8')
+    figures = run(data, '--match', 'good')
+    assert figures['compared_by'] == 'class'
+    assert {name for name, iou in figures['iou_class'].items() if iou == 1.0} == {'road', 'lane_marking', 'vehicle'}
+    assert (figures['iou_class']['pavement'], figures['iou_class']['other']) == (0.0, 0.0)
+    assert figures['pixel_accuracy'] == pytest.approx(1 - np.mean(street()[1] == SKY), abs=1e-5)
+    assert figures['role_accuracy'] == 1.0
+
+
 def test_a_mapping_compares_by_class(data: Path) -> None:
     mapping = data / 'mapping.yaml'
     mapping.write_text(

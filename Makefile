@@ -47,7 +47,7 @@ test: env-test lint  ## Everything that needs no GPU
 bench: env  ## Engine against whole frame against the hand-written loop
 	@$(BIN)/python -m seg_perception bench
 
-models: env-test  ## Train and export the shipped models from DATA (docs/training.md) into RUNS; again to go on
+models: env-test  ## Train and export the shipped models from DATA (docs/models.md) into RUNS; again to go on
 	@PATH="$(abspath $(BIN)):$$PATH" sh config/training/models.sh $(DATA) $(RUNS) $(TRAIN)
 
 clean:

@@ -53,7 +53,14 @@ class _Run:
             load_backbone(network.backbone, data_dir / config.network.weights)
         if config.network.start:
             start = data_dir / config.network.start
-            load_weights(network, load_checkpoint(start).network, start)
+            checkpoint = load_checkpoint(start)
+            theirs, ours = ([c.name for c in labels.classes] for labels in (checkpoint.config.classes, config.classes))
+            if theirs != ours:
+                raise ConfigError(
+                    f'{start} has the classes {theirs}, this run {ours}; map your labels to those, or begin with '
+                    'network.weights in place of network.start'
+                )
+            load_weights(network, checkpoint.network, start)
         for parameter in network.backbone.features[: config.network.freeze].parameters():
             parameter.requires_grad_(False)
         self.network = network.to(self.device, memory_format=torch.channels_last)
@@ -158,7 +165,7 @@ def keep_freed_memory() -> None:
     """Let glibc keep what the last step freed; elsewhere this does nothing.
 
     By default it returns large blocks to the system, which clears them again for the next step: 3 s of a step of 5 s
-    (measured, see docs/training.md).
+    (measured, see docs/models.md).
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

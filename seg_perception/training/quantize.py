@@ -19,7 +19,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 CPU_TYPES = ('Conv', 'Add', 'Concat', 'Clip', 'Relu', 'ReduceMean', 'Resize')
 TENSORRT_TYPES = ('Conv',)
 CPU_FLOAT_CONVS, TENSORRT_FLOAT_CONVS = 6, 8
-"""Convolutions at the beginning that stay in float because quantised they cost accuracy (see docs/training.md)."""
+"""Convolutions at the beginning that stay in float because quantised they cost accuracy (see docs/models.md)."""
 
 
 class _Frames(CalibrationDataReader):

@@ -10,6 +10,7 @@ torch = pytest.importorskip('torch', reason='training needs PyTorch')
 
 from seg_perception.cli.train import command  # noqa: E402
 from seg_perception.errors import ConfigError, ModelError  # noqa: E402
+from seg_perception.labels import DEFAULT_LABELS  # noqa: E402
 from seg_perception.training import loop  # noqa: E402
 from seg_perception.training.checkpoint import load_checkpoint, load_weights, network_from  # noqa: E402
 from seg_perception.training.networks import build_network  # noqa: E402
@@ -94,6 +95,15 @@ def test_fine_tuning_starts_from_a_checkpoint(new_run: NewRun, tmp_path: Path) -
     first, second = weights(tmp_path / 'out' / 'best.pt'), weights(tuned.best)
     name = 'classifier.weight'
     torch.testing.assert_close(second[name], first[name])
+
+
+def test_fine_tuning_with_other_classes_says_what_to_do(new_run: NewRun, tmp_path: Path) -> None:
+    train_from_file(new_run(steps=1, epoch_steps=1), tmp_path, tmp_path / 'out')
+    classes = DEFAULT_LABELS.to_dicts()
+    classes[0]['name'], classes[1]['name'] = classes[1]['name'], classes[0]['name']
+    path = new_run(network={'width': 0.25, 'start': 'out/best.pt'}, classes=classes)
+    with pytest.raises(ConfigError, match=r"out/best.pt has the classes \['road', 'lane_marking', .*map your labels"):
+        train_from_file(path, tmp_path, tmp_path / 'tuned')
 
 
 def test_unusable_checkpoints_are_named(new_run: NewRun, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def stoppable(trt: TensorRt, config: Any, progress: ProgressFn | None) -> Iterat
     end the process. So a handler only notes it, and the next step returns False.
     """
     stop = _Stop()
-    config.progress_monitor = _make_monitor(trt, stop, progress or _LogProgress())
+    config.progress_monitor = _make_monitor(trt, stop, progress or LogProgress())
     main = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGINT, lambda *_: stop.set()) if main else None
     try:
@@ -72,8 +72,8 @@ def _make_monitor(trt: TensorRt, stop: _Stop, progress: ProgressFn) -> Any:
     return Monitor()
 
 
-class _LogProgress:
-    """Writes a line every ten seconds: a build on a Jetson takes minutes, and silence looks like a hang."""
+class LogProgress:
+    """A `ProgressFn` that writes a line every ten seconds: a build on a Jetson takes minutes, and silence looks like a hang."""
 
     def __init__(self) -> None:
         self._start = self._last = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_srvs.srv import SetBool, Trigger
 
 from seg_perception.engine import Engine, open_engine
+from seg_perception.engine.trt_progress import LogProgress
 from seg_perception.errors import ConfigError, SegPerceptionError
 from seg_perception.paths import default_model
 from seg_perception.ros import parameters
@@ -57,6 +59,8 @@ class PerceptionNode(LifecycleNode):
         self.config, self.camera_configs = parameters.declare(self)
         self.failure: BaseException | None = None
         """Why the last `configure` failed, or what crashed the worker."""
+        self.hangs = False
+        """Whether the engine did not answer when it was to be closed, and still holds its thread."""
         self._worker: Worker | None = None
         self.inputs: dict[str, CameraInput] = {}
         self.processor: Processor | None = None
@@ -153,6 +157,7 @@ class PerceptionNode(LifecycleNode):
                     self._outputs.grid.withdraw()
                 self._worker.deactivate()
             self._worker.stop()
+            self.hangs = self._worker.alive
         for part in (*self.inputs.values(), self._poses, self._outputs):
             if part is not None:
                 part.close()
@@ -166,7 +171,15 @@ class PerceptionNode(LifecycleNode):
     def _open_engine(self) -> Engine:
         model = Path(self.config.model).expanduser() if self.config.model else default_model()
         batch = min(self.config.max_batch, len(self.config.cameras))
-        return self._engine_factory(model, self.config.backend, max_batch=batch, threads=self.config.threads)
+        log = LogProgress()
+
+        def building(phase: str, done: float) -> bool:
+            worker = self._worker
+            return log(phase, done) and not (self._stop.is_set() or worker is None or worker.stopping)
+
+        return self._engine_factory(
+            model, self.config.backend, max_batch=batch, threads=self.config.threads, progress=building
+        )
 
     def _enable_inputs(self) -> None:
         for camera in self.inputs.values():
@@ -267,7 +280,11 @@ def main(args: list[str] | None = None, engine_factory: EngineFactory = open_eng
         if node is not None:
             node.close()
         rclpy.try_shutdown()
-    if failure is not None and not isinstance(failure, SegPerceptionError):
+        if node is not None and node.hangs:  # a thread inside TensorRT or CUDA does not survive Python's own end
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0 if failure is None else 1)
+    if failure is not None and not isinstance(failure, (SegPerceptionError, KeyboardInterrupt)):
         raise failure
     return 0
 

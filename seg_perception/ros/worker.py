@@ -13,6 +13,9 @@ from seg_perception.ros.camera_input import CameraInput
 from seg_perception.ros.config import NodeConfig
 from seg_perception.ros.processor import Processor
 
+OPENING_S = 3.0
+"""How long an engine that is still being opened may take to give up; a build does so between two of its steps."""
+
 REOPEN_S = 1.0
 """Pause before a failed engine is opened again."""
 
@@ -34,7 +37,9 @@ class Worker:
         self._inputs: dict[str, CameraInput] = {}
         self._wake = threading.Condition()
         self._opened = threading.Event()
-        self._active = self._stopping = self._reset = self._news = False
+        self.stopping = False
+        """Whether the engine is no longer wanted, not even one that is being opened."""
+        self._active = self._reset = self._news = False
         self._config: NodeConfig | None = None
         self._on_crash: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._main, name='engine', daemon=True)
@@ -95,18 +100,23 @@ class Worker:
             self._wake.notify()
 
     def stop(self) -> None:
-        """End the thread and close the engine; waits for the current run, but not for an engine still being opened."""
+        """End the thread and close the engine; waits for the current run, and shortly for one that is being opened."""
         with self._wake:
-            self._stopping = True
+            self.stopping = True
             self._wake.notify()
-        if self._opened.is_set():
-            self._thread.join(timeout=10.0)
+        if self._thread.is_alive():
+            self._thread.join(timeout=10.0 if self._opened.is_set() else OPENING_S)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread still runs, after `stop` because its engine does not answer."""
+        return self._thread.is_alive()
 
     def _main(self) -> None:
         try:
             self.engine = self._open_engine()
             self._opened.set()
-            while not self._stopping:
+            while not self.stopping:
                 self._wait()
                 self._step()
         except BaseException as error:  # handed to the main thread, which raises it again
@@ -121,13 +131,13 @@ class Worker:
         """Sleep until there is something to do, or a stale grid to look for."""
         with self._wake:
             self._wake.wait_for(
-                lambda: self._stopping or self._reset or self._config or (self._active and self._news), 0.1
+                lambda: self.stopping or self._reset or self._config or (self._active and self._news), 0.1
             )
             self._news = False
 
     def _step(self) -> None:
         processor = self.processor
-        if processor is None or self._stopping:
+        if processor is None or self.stopping:
             return
         with self._wake:
             reset, config = self._reset, self._config
@@ -161,7 +171,7 @@ class Worker:
 
     def _reopen(self, processor: Processor, problem: str) -> None:
         """Close the engine and open it again until that works; the images of that time are skipped."""
-        while not self._stopping:
+        while not self.stopping:
             self._log_error(f'engine failed: {problem}; opening it again')
             processor.reset()
             with self._wake:  # nothing is published while there is a problem: nobody has to wait for another reset
@@ -186,7 +196,7 @@ class Worker:
     def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         with self._wake:
-            self._wake.wait_for(lambda: self._stopping or time.monotonic() >= end, seconds)
+            self._wake.wait_for(lambda: self.stopping or time.monotonic() >= end, seconds)
 
 
 def describe(engine: Engine | None) -> dict[str, Any]:

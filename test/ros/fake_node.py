@@ -30,10 +30,16 @@ class SlowEngine(FakeEngine):
         return super().infer(n)
 
 
-def open_fake(model: Path, backend: str, *, max_batch: int, threads: int) -> Any:
-    """Stand in for `seg_perception.engine.open_engine`; takes FAKE_ENGINE_OPEN_S."""
+def open_fake(model: Path, backend: str, *, max_batch: int, threads: int, progress: Any) -> Any:
+    """Stand in for `seg_perception.engine.open_engine`; takes FAKE_ENGINE_OPEN_S, or builds for FAKE_ENGINE_BUILD_S."""
     print('opening the engine')
     time.sleep(float(os.environ.get('FAKE_ENGINE_OPEN_S', '0')))
+    steps = int(float(os.environ.get('FAKE_ENGINE_BUILD_S', '0')) / 0.1)
+    for i in range(steps):
+        time.sleep(0.1)
+        if not progress('a phase', i / steps):
+            print('the build was given up')
+            raise KeyboardInterrupt
     return SlowEngine(max_batch=max_batch)
 
 

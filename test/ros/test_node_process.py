@@ -248,6 +248,14 @@ def test_signals_while_the_engine_is_being_opened(node_process, client, tmp_path
     assert 'Traceback' not in node.text()
 
 
+def test_a_build_is_given_up_when_the_node_is_stopped(node_process, client, tmp_path):
+    node = node_process(tmp_path, params={}, FAKE_ENGINE_BUILD_S='60')
+    client.wait(lambda: 'opening the engine' in node.text(), 'the engine being built')
+    assert node.stop(signal.SIGINT) == 0, node.text()
+    assert 'the build was given up' in node.text()
+    assert 'Traceback' not in node.text()
+
+
 def test_unreadable_parameter_file_ends_it_with_one_line(node_process, tmp_path):
     bad = tmp_path / 'params.yaml'
     bad.write_text('/**:\n  ros__parameters:\n')

@@ -191,7 +191,10 @@ class Processor:
         if began != self._odometry_began:
             self._odometry_began = began
             self._odometry_breaks += 1
-            self._log.warning('odometry was away, or leapt: the grid starts afresh; check what publishes it')
+            self._log.warning(
+                'odometry was away, or leapt: the grid starts afresh; check what publishes it',
+                throttle_duration_sec=5.0,
+            )
             self.reset()
 
     def _located(self, camera: CameraInput, message: Any, frame: Frame, calibration: Calibration) -> Frame:
@@ -218,6 +221,9 @@ class Processor:
             problems.report('no_pose', f'no grid from this camera: {error}')
             return frame
         problems.clear('no_pose')
+        others = self._poses.in_one_place_with(camera.name)
+        text = f'images have the frame_id of {", ".join(others)} as well, so TF places them alike; give each camera its own'
+        _hold(problems, 'same_frame', bool(others), text)
         return frame._replace(vehicle_from_camera=pose, odom_from_vehicle=odom)
 
 

@@ -58,6 +58,7 @@ class CameraStatus:
         'no_camera_info',
         'no_pose',
         'no_grid',
+        'same_frame',
         'out_of_order',
         'time_jump',
         'size_change',

@@ -186,6 +186,7 @@ class PoseSource:
         self._mounted = {n: Pose.mounted(*c.extrinsics) for n, c in cameras.items() if c.extrinsics}
         needs_tf = config.odometry == 'tf' or len(self._mounted) < len(cameras)
         self._tf = Transforms(node) if needs_tf else None
+        self._frames: dict[str, str] = {}  # of the cameras that TF places
         self._odometry = OdometryBuffer(config.base_frame, config.odom_frame)
         self._limit_s = config.odometry_timeout_s
         self.bad_odometry = 0
@@ -208,8 +209,13 @@ class PoseSource:
         if camera in self._mounted:
             return self._mounted[camera]
         assert self._tf is not None
-        frame_id = convert.require_frame_id(message, camera)
+        self._frames[camera] = frame_id = convert.require_frame_id(message, camera)
         return self._tf.lookup(self._config.base_frame, frame_id, message.header.stamp, limit_s)
+
+    def in_one_place_with(self, camera: str) -> list[str]:
+        """Return the other cameras whose images have the same frame_id, so that TF cannot tell them apart."""
+        frame_id = self._frames.get(camera)
+        return [c for c, f in self._frames.items() if f == frame_id and c != camera]
 
     def odom_from_vehicle(self, stamp: Any, limit_s: float) -> Pose | None:
         """Return the vehicle's pose, or None without odometry.

@@ -86,6 +86,13 @@ def test_unusable_parameters_end_it_with_one_line(node_process, tmp_path, params
     assert len(node.text().strip().splitlines()) == 1
 
 
+def test_one_picture_for_two_cameras_ends_it_with_the_reason(node_process, tmp_path):
+    node = node_process(tmp_path, {'cameras': '[front, left]', 'left.image_topic': '/front/image_raw'})
+    assert node.process.wait(20) == 1
+    assert 'cameras front and left both take /front/image_raw' in node.text()
+    assert 'Traceback' not in node.text()
+
+
 def test_unreadable_and_foreign_models_end_it_with_the_reason(node_process, tmp_path):
     foreign = tmp_path / 'foreign.onnx'
     foreign.write_bytes(b'not a model')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import types
@@ -292,6 +293,16 @@ def test_tf_with_nan_does_not_hide_that_odometry_is_away():
     hear(poses, 10.0)
     with pytest.raises(CameraError, match='breaks off'):
         poses.odom_from_vehicle(Time(sec=8), 0.2)
+
+
+@pytest.mark.usefixtures('tf2')
+def test_cameras_of_one_frame_are_found():
+    """Two drivers with their default frame_id: what the left camera sees is placed before the front one."""
+    poses = PoseSource(None, NodeConfig(odometry='none'), {c: CameraConfig() for c in 'abc'}, lambda _: None)
+    for camera, frame in (('a', 'front_optical'), ('b', 'front_optical'), ('c', 'base_link')):
+        with contextlib.suppress(CameraError):
+            poses.vehicle_from_camera(camera, transform(8.0, parent=frame), 0.2)
+    assert [poses.in_one_place_with(c) for c in 'abc'] == [['b'], ['a'], []]
 
 
 @pytest.mark.usefixtures('tf2')

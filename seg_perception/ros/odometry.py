@@ -6,7 +6,6 @@ import bisect
 import math
 from collections import deque
 
-import numpy as np
 from nav_msgs.msg import Odometry
 
 from seg_perception.camera import Pose
@@ -111,16 +110,12 @@ def _stamp_ns(entry: tuple[int, Pose]) -> int:
 
 def interpolate(a: Pose, b: Pose, t: float) -> Pose:
     """Return the pose at `t` of the way from a (0) to b (1); outside 0..1 the motion goes on (slerp, Shoemake 1985)."""
-    qa, qb = np.array(a.quaternion), np.array(b.quaternion)
-    cosine = float(qa @ qb)
-    if cosine < 0:
-        qb, cosine = -qb, -cosine
-    angle = math.acos(min(1.0, cosine))
-    if angle < 1e-6:
-        q = qa + t * (qb - qa)
-    else:
-        q = (math.sin((1 - t) * angle) * qa + math.sin(t * angle) * qb) / math.sin(angle)
-    q /= np.linalg.norm(q)
-    pa, pb = np.array(a.translation_m), np.array(b.translation_m)
-    x, y, z = (float(v) for v in pa + t * (pb - pa))
-    return Pose((x, y, z), (float(q[0]), float(q[1]), float(q[2]), float(q[3])))
+    cosine = sum(p * q for p, q in zip(a.quaternion, b.quaternion, strict=True))
+    sign, angle = math.copysign(1.0, cosine), math.acos(min(1.0, abs(cosine)))  # q and -q are the same rotation
+    small = angle < 1e-6
+    wa = 1 - t if small else math.sin((1 - t) * angle) / math.sin(angle)
+    wb = sign * (t if small else math.sin(t * angle) / math.sin(angle))
+    qx, qy, qz, qw = (wa * p + wb * q for p, q in zip(a.quaternion, b.quaternion, strict=True))
+    norm = math.hypot(qx, qy, qz, qw)
+    x, y, z = (p + t * (q - p) for p, q in zip(a.translation_m, b.translation_m, strict=True))
+    return Pose((x, y, z), (qx / norm, qy / norm, qz / norm, qw / norm))

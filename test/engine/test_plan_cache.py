@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from seg_perception.engine.cache import Fingerprint, PlanCache, plan_name
+from seg_perception.engine.cache import CACHE_VARIABLE, Fingerprint, PlanCache, cache_directory, plan_name
 from seg_perception.errors import EngineError
 
 FINGERPRINT = Fingerprint('a' * 64, 'tensorrt', '10.3.0', '12.6.0', '12.6', 'Orin', '8.7', 'fp16', '1, 4, 4', 0, None)
@@ -191,3 +191,13 @@ def test_models_of_one_name_have_their_own_plans(tmp_path: Path) -> None:
     assert here != there
     assert here.startswith('m-fp16-b4-')
     assert plan_name(tmp_path / 'm.onnx', 'fp16', 4, 1).startswith('m-fp16-b4-dla1-')
+
+
+def test_plans_are_kept_in_the_users_cache_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.delenv(CACHE_VARIABLE, raising=False)
+    assert cache_directory() == tmp_path / 'seg_perception' / 'plans'
+    monkeypatch.setenv(CACHE_VARIABLE, '/elsewhere')
+    assert cache_directory() == Path('/elsewhere')

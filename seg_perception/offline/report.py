@@ -43,6 +43,7 @@ def write_report(folder: Path, run: Mapping[str, Any], pictures: Sequence[Pictur
         problems=run['problems'],
         video=_video(folder / VIDEO),
         with_grid=any(known is not None for known in run['figures']['grid_known']),
+        with_lanes=bool(run['settings'].get('geometry')),
         charts=_charts(run),
         pictures=[_figure(p, first_ns) for p in pictures],
         settings=[*_flat(run['settings']), *_flat({'engine': run['engine']})],

@@ -34,7 +34,7 @@ REPORT = (
 {% if problems %}<h2>What could not be used</h2><ul class="warn">{% for p in problems %}<li>{{ p }}</li>{% endfor %}</ul>{% endif %}
 {% if video %}<h2>Labels and drivable area</h2>
 <video controls muted loop autoplay playsinline src="{{ video | safe }}"></video>
-<p class="sub">Camera with the labels' colours{% if with_grid %}; beside it the grid, forward is up: green free, red occupied, grey unknown{% endif %}.</p>{% endif %}
+<p class="sub">Camera with the labels' colours{% if with_grid %}; beside it the grid, forward is up: green free, red occupied, grey unknown{% endif %}{% if with_lanes %}. Lane lines: yellow those of the vehicle's lane, light blue others{% endif %}.</p>{% endif %}
 <div class="charts">{% for name, chart in charts %}<div><h2>{{ name }}</h2>{{ chart | safe }}</div>{% endfor %}</div>
 {% if pictures %}<h2>Least certain frames</h2>
 <div class="frames">{% for p in pictures %}<figure><img src="{{ p.overlay | safe }}" alt=""> <img src="{{ p.heat | safe }}" alt="">

@@ -30,7 +30,7 @@ from seg_perception.offline.sink import Sink
 from seg_perception.offline.statistics import FrameFigures, LeastCertain
 from seg_perception.offline.stored import Predicted, StoredEngine
 from seg_perception.offline.video_picture import RunVideo
-from seg_perception.pipeline import Frame, Pipeline, PipelineConfig, Result
+from seg_perception.pipeline import CameraResult, Frame, Pipeline, PipelineConfig, Result
 from seg_perception.postprocess import Lanes, above_ground
 
 AHEAD = 16
@@ -234,7 +234,7 @@ class _Run:
             )
             self.least_certain.offer(r, confidence, picture)
             if r.problem is not None:
-                self.problems[str(r.problem)] += 1
+                self.problems[_problem(r)] += 1
 
     def _draw(self, item: tuple[list[Any], OccupancyGrid | None, Lanes | None]) -> None:
         if self._video:
@@ -266,3 +266,12 @@ def describe(run: _Run, summary: RunSummary, settings: dict[str, Any], engines: 
         'settings': settings,
         'figures': columns,
     }
+
+
+def _problem(r: CameraResult) -> str:
+    """Say why the grid left a camera out, and which option gives what is missing."""
+    if r.camera_model is None:
+        return f'{r.problem}; give --camera-info FILE'
+    if r.vehicle_from_camera is None:
+        return f'{r.problem}; give --extrinsics x,y,z,roll,pitch,yaw'
+    return str(r.problem)

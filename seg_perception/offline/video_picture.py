@@ -17,7 +17,7 @@ from seg_perception.postprocess import Lanes
 UInt8 = npt.NDArray[np.uint8]
 NOMINAL_FPS = 25.0
 """Frames carry their own times; this is for players that want to know."""
-TEXT_RGB = (255, 255, 255)
+TEXT_RGB, OUTLINE_RGB = (255, 255, 255), (0, 0, 0)
 PANEL_RGB = 60
 
 
@@ -50,7 +50,8 @@ class RunVideo:
         picture = np.hstack(pictures)
         self._first_ns = newest.stamp_ns if self._first_ns is None else self._first_ns
         seconds = (newest.stamp_ns - self._first_ns) / 1e9
-        cv2.putText(picture, f'{seconds:.1f} s', (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, TEXT_RGB, 1, cv2.LINE_AA)
+        for color, width in ((OUTLINE_RGB, 3), (TEXT_RGB, 1)):  # to be read before a white wall, too
+            cv2.putText(picture, f'{seconds:.1f} s', (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, width, cv2.LINE_AA)
         if self._writer is None:
             self._writer = VideoWriter(self._path, NOMINAL_FPS, (picture.shape[1], picture.shape[0]))
         self._writer.write(picture, max(0.0, seconds))

@@ -79,8 +79,8 @@ def test_without_calibration_labels_are_made_and_the_grid_is_missed_once(write_b
     assert '/seg_perception/front/labels' in topics
     assert '/seg_perception/drivable_area' not in topics
     (problem,) = summary.problems
-    assert 'camera_info' in problem
-    assert problem.endswith('(3 frames)')
+    assert 'no camera_info' in problem
+    assert problem.endswith('give --camera-info FILE (3 frames)')
 
 
 def test_frames_of_changing_size_are_all_labelled(tmp_path, made, process_run, read_back):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import bisect
 import math
 
-import numpy as np
-
 from seg_perception.camera import Pose
 
 MAX_GAP_NS = 500_000_000
@@ -51,21 +49,17 @@ class PoseTrack:
         return interpolate(self._poses[i - 1], self._poses[i], (stamp_ns - start) / (end - start))
 
 
-def interpolate(a: Pose, b: Pose, fraction: float) -> Pose:
-    """Blend two poses: the translation on a straight line, the rotation at constant rate (slerp)."""
-    position = (1 - fraction) * np.asarray(a.translation_m) + fraction * np.asarray(b.translation_m)
-    qa, qb = np.asarray(a.quaternion), np.asarray(b.quaternion)
-    cosine = float(qa @ qb)
-    if cosine < 0:  # q and -q are one rotation: take the short way
-        qb, cosine = -qb, -cosine
-    angle = math.acos(min(cosine, 1.0))
-    if angle < 1e-6:
-        q = (1 - fraction) * qa + fraction * qb
-    else:
-        q = (math.sin((1 - fraction) * angle) * qa + math.sin(fraction * angle) * qb) / math.sin(angle)
-    q /= np.linalg.norm(q)
-    x, y, z = (float(v) for v in position)
-    return Pose((x, y, z), (float(q[0]), float(q[1]), float(q[2]), float(q[3])))
+def interpolate(a: Pose, b: Pose, t: float) -> Pose:
+    """Return the pose at `t` of the way from a (0) to b (1); outside 0..1 the motion goes on (slerp, Shoemake 1985)."""
+    cosine = sum(p * q for p, q in zip(a.quaternion, b.quaternion, strict=True))
+    sign, angle = math.copysign(1.0, cosine), math.acos(min(1.0, abs(cosine)))  # q and -q are the same rotation
+    small = angle < 1e-6
+    wa = 1 - t if small else math.sin((1 - t) * angle) / math.sin(angle)
+    wb = sign * (t if small else math.sin(t * angle) / math.sin(angle))
+    qx, qy, qz, qw = (wa * p + wb * q for p, q in zip(a.quaternion, b.quaternion, strict=True))
+    norm = math.hypot(qx, qy, qz, qw)
+    x, y, z = (p + t * (q - p) for p, q in zip(a.translation_m, b.translation_m, strict=True))
+    return Pose((x, y, z), (qx / norm, qy / norm, qz / norm, qw / norm))
 
 
 class TransformTree:

@@ -10,6 +10,7 @@ from nav_msgs.msg import Odometry
 
 from seg_perception.camera import Pose
 from seg_perception.errors import CameraError
+from seg_perception.io.transforms import interpolate
 from seg_perception.ros import convert
 
 HISTORY = 512
@@ -106,16 +107,3 @@ def broken(ns: int, before: Pose, after: Pose, limit_s: float) -> bool:
 
 def _stamp_ns(entry: tuple[int, Pose]) -> int:
     return entry[0]
-
-
-def interpolate(a: Pose, b: Pose, t: float) -> Pose:
-    """Return the pose at `t` of the way from a (0) to b (1); outside 0..1 the motion goes on (slerp, Shoemake 1985)."""
-    cosine = sum(p * q for p, q in zip(a.quaternion, b.quaternion, strict=True))
-    sign, angle = math.copysign(1.0, cosine), math.acos(min(1.0, abs(cosine)))  # q and -q are the same rotation
-    small = angle < 1e-6
-    wa = 1 - t if small else math.sin((1 - t) * angle) / math.sin(angle)
-    wb = sign * (t if small else math.sin(t * angle) / math.sin(angle))
-    qx, qy, qz, qw = (wa * p + wb * q for p, q in zip(a.quaternion, b.quaternion, strict=True))
-    norm = math.hypot(qx, qy, qz, qw)
-    x, y, z = (p + t * (q - p) for p, q in zip(a.translation_m, b.translation_m, strict=True))
-    return Pose((x, y, z), (qx / norm, qy / norm, qz / norm, qw / norm))

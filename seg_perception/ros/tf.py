@@ -14,9 +14,10 @@ from rclpy.time import Time
 
 from seg_perception.camera import Pose
 from seg_perception.errors import CameraError
+from seg_perception.io.transforms import interpolate
 from seg_perception.ros import convert
 from seg_perception.ros.config import CameraConfig, NodeConfig
-from seg_perception.ros.odometry import MOTION_S, OdometryBuffer, broken, interpolate
+from seg_perception.ros.odometry import MOTION_S, OdometryBuffer, broken
 
 CACHE_S = 10.0
 """How far back tf2 is asked to remember."""

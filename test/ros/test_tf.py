@@ -14,8 +14,9 @@ from nav_msgs.msg import Odometry
 
 from seg_perception.camera import Pose
 from seg_perception.errors import CameraError
+from seg_perception.io.transforms import interpolate
 from seg_perception.ros.config import CameraConfig, NodeConfig
-from seg_perception.ros.odometry import OdometryBuffer, interpolate
+from seg_perception.ros.odometry import OdometryBuffer
 from seg_perception.ros.tf import PoseSource, Transforms
 
 MS = 1_000_000

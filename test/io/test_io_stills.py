@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from seg_perception.camera import Pose
+from seg_perception.camera import CameraModel
 from seg_perception.errors import CameraError, ConfigError, RecordingError
 from seg_perception.frames import to_rgb
 from seg_perception.io import messages
@@ -53,6 +53,14 @@ def test_frames_of_files_keep_their_names(folder):
     names = [f.name for f in open_recording(str(folder)).frames()]
     stems = {p.stem for p in folder.glob('*.png')} - {'frame10'}
     assert sorted(names) == sorted({*stems, 'frame10.jpg', 'frame10.png'})
+
+
+def test_a_calibration_may_say_no_more_than_size_and_matrix(folder):
+    numbers = 'image_width: 96\nimage_height: 64\ncamera_matrix: [80, 0, 47.5, 0, 80, 31.5, 0, 0, 1]\n'
+    (folder.parent / 'camera_info.yaml').write_text(numbers)
+    frame = next(open_recording(str(folder)).frames())
+    assert frame.camera_model == CameraModel(96, 64, 80.0, 80.0, 47.5, 31.5)
+    assert frame.vehicle_from_camera is None
 
 
 def test_an_unusable_calibration_file_is_an_error(folder):
@@ -198,14 +206,3 @@ def test_patterns_are_expanded_in_order_and_once(tmp_path):
 def test_options_out_of_range_are_refused(option, value):
     with pytest.raises(ConfigError, match='expected'):
         RecordingOptions(**{option: value})
-
-
-def test_poses_interpolate_the_short_way_round():
-    from seg_perception.io.transforms import interpolate
-
-    quarter = Pose((0.0, 0.0, 0.0), (0.0, 0.0, -np.sqrt(0.5), -np.sqrt(0.5)))
-    half = interpolate(Pose((0.0, 0.0, 0.0)), quarter, 0.5)
-    eighth = np.pi / 8
-    np.testing.assert_allclose(
-        half.rotation, Pose((0.0, 0.0, 0.0), (0.0, 0.0, np.sin(eighth), np.cos(eighth))).rotation
-    )

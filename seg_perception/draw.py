@@ -126,6 +126,7 @@ def grid_things(
     """Draw lane lines and footprints of obstacles into a picture of `grid_picture`, in place.
 
     Args:
+        picture: uint8 [H, W, 3] RGB.
         grid_from_vehicle: pose of the vehicle in the grid's frame; None for a grid in the vehicle frame.
     """
     lines = [(line.points_m(), _color(line, lanes)) for line in lanes.lines]

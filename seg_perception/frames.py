@@ -159,7 +159,7 @@ def _halved(pixels: UInt8, size: tuple[int, int]) -> UInt8:
 
 
 def labels_to_size(labels: UInt8, width: int, height: int) -> UInt8:
-    """Resize class ids (or masks) by nearest pixel centre, so that no value appears that was not there."""
+    """Resize class ids or a mask, uint8 [h, w], to uint8 [height, width] by the nearest pixel centre: no value is new."""
     if labels.shape == (height, width):
         return labels
     return np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)

@@ -36,7 +36,12 @@ def confusion_matrix(
 
 
 def binary_iou(confusion: npt.NDArray[np.int64], truth_rows: BoolArray, predicted_columns: BoolArray) -> float:
-    """Return the IoU of a group of classes against all others; NaN when neither truth nor prediction has it."""
+    """Return the IoU of a group of classes against all others; NaN when neither truth nor prediction has it.
+
+    Args:
+        confusion: [truth classes, predicted classes] pixels.
+        truth_rows, predicted_columns: bool [truth classes], [predicted classes]: which of them make up the group.
+    """
     both = confusion[truth_rows][:, predicted_columns].sum()
     union = confusion[truth_rows].sum() + confusion[:, predicted_columns].sum() - both
     return float(both / union) if union else float('nan')
@@ -133,7 +138,7 @@ class Reliability(NamedTuple):
 
 
 def reliability(confidence: UInt8, right: BoolArray, valid: BoolArray) -> Reliability:
-    """Count the right labels per confidence value where `valid`; arrays of one shape."""
+    """Count the right labels per confidence value, uint8, where `valid`; arrays of one shape."""
     return Reliability(
         np.bincount(confidence[valid], minlength=256),
         np.bincount(confidence[valid & right], minlength=256),
@@ -141,7 +146,7 @@ def reliability(confidence: UInt8, right: BoolArray, valid: BoolArray) -> Reliab
 
 
 def roc_area(positive: npt.NDArray[np.int64], negative: npt.NDArray[np.int64]) -> float:
-    """Return the area under the ROC curve from two histograms over the same increasing score.
+    """Return the area under the ROC curve from two histograms [N] over the same increasing score.
 
     It is the probability that a positive scores higher than a negative, ties counting half; NaN when one is empty.
     """

@@ -38,9 +38,10 @@ class ForeignCounts(NamedTuple):
 
 
 def paste_object(image: UInt8, foot: tuple[int, int], rng: np.random.Generator) -> tuple[UInt8, BoolArray]:
-    """Stand one object on a BGR image and return the new image and the object's mask.
+    """Stand one object on an image and return the new image and the object's mask, bool [H, W].
 
     Args:
+        image: uint8 [H, W, 3] BGR; not changed.
         foot: (x, y) where it stands; the lower in the image, the nearer and larger.
     """
     h, w = image.shape[:2]

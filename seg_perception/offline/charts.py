@@ -43,7 +43,7 @@ class Axes(NamedTuple):
 
 
 def thin(x: Array, series: Sequence[Series]) -> tuple[Array, list[Series]]:
-    """Average neighbours until no more than MAX_POINTS are left."""
+    """Average neighbours of x [N] and of all series until no more than MAX_POINTS are left."""
     step = -(-len(x) // MAX_POINTS)
     if step <= 1:
         return x, list(series)
@@ -59,7 +59,7 @@ def thin(x: Array, series: Sequence[Series]) -> tuple[Array, list[Series]]:
 
 
 def line_chart(x: Array, series: Sequence[Series], unit: str, *, y_high: float | None = None) -> str:
-    """Draw lines over x in seconds.
+    """Return an SVG of lines over x, [N] seconds; '' where there are none.
 
     Args:
         y_high: top of the axis; None fits the values.
@@ -74,7 +74,7 @@ def line_chart(x: Array, series: Sequence[Series], unit: str, *, y_high: float |
 
 
 def area_chart(x: Array, series: Sequence[Series], unit: str) -> str:
-    """Draw areas on top of each other; their sum is the top of the axis."""
+    """Return an SVG of areas on top of each other over x, [N] seconds; their sum is the top of the axis."""
     x, series = thin(x, series)
     if not len(x):
         return ''

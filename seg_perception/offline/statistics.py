@@ -44,19 +44,19 @@ class FrameFigures(NamedTuple):
 
 
 def class_shares(labels: UInt8, classes: int) -> list[float]:
-    """Return the share of the pixels of each class id."""
+    """Return the share of the pixels of `labels`, uint8 [h, w], for each of the class ids 0 to `classes` - 1."""
     return [float(v) for v in histogram(labels)[:classes] / labels.size]
 
 
 def confidence_figures(confidence: UInt8) -> tuple[float, float]:
-    """Return mean confidence (0 to 1) and the share of pixels under 0.5."""
+    """Return the mean (0 to 1) of a confidence image, uint8 [h, w], and the share of pixels under 0.5."""
     counts = histogram(confidence)
     mean = float(counts @ np.arange(256)) / confidence.size / 255
     return mean, float(counts[:LOW_CONFIDENCE].sum()) / confidence.size
 
 
 def histogram(values: UInt8) -> npt.NDArray[np.float64]:
-    """Count each of the 256 values of an image."""
+    """Return [256]: how often each value is in a uint8 image [h, w]."""
     return np.asarray(cv2.calcHist([values], [0], None, [256], [0, 256]), np.float64)[:, 0]
 
 

@@ -115,7 +115,7 @@ def choose(pairs: Sequence[Pair], config: DatasetConfig) -> tuple[list[Pair], li
 
 
 def read_label(pair: Pair, mapping: ClassMapping, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Read a label image of a data set's own ids.
+    """Read a label image of a data set's own ids, uint8 [H, W]; `shape` is that of its image.
 
     Raises:
         DataError: unreadable, not one 8-bit channel, of another size than the image, or with an unknown id.

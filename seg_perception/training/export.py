@@ -159,7 +159,7 @@ def _with_dusk(frames: list[UInt8]) -> list[UInt8]:
 
 
 def network_input(image: UInt8, config: TrainConfig) -> UInt8:
-    """Stretch an RGB frame to the network's size as the pipeline does."""
+    """Stretch a frame, uint8 [H, W, 3] RGB, to the network's size as the pipeline does."""
     out = np.empty((config.input_height, config.input_width, 3), np.uint8)
     to_network(from_array(image, 'rgb8'), out)
     return out
@@ -227,7 +227,7 @@ def attach_metadata(path: Path, facts: dict[str, Any]) -> None:
 
 
 def label_agreement(path: Path, parity: Sequence[tuple[UInt8, UInt8]]) -> float:
-    """Return the share of pixels with the expected label, over pairs of network input and labels."""
+    """Return the share of pixels with the expected label, over pairs of network input [h, w, 3] and labels [h, w]."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])

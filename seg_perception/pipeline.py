@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -55,9 +56,16 @@ class CameraResult(NamedTuple):
 
 
 def motion_to(newest: CameraResult, other: CameraResult) -> Pose | None:
-    """Return the vehicle's pose at `other` in its frame at `newest`; None where it did not move or nobody knows."""
+    """Return the vehicle's pose at `other` in its frame at `newest`, along the ground: a body that nods lifts nothing off it.
+
+    None where it did not move or nobody knows.
+    """
     now, then = newest.odom_from_vehicle, other.odom_from_vehicle
-    return None if now is None or then is None or now == then else now.inverse() @ then
+    if now is None or then is None or now == then:
+        return None
+    moved = now.inverse() @ then
+    (x, y, _), yaw = moved.translation_m, moved.yaw_rad
+    return Pose((x, y, 0.0), (0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2)))
 
 
 class Labelled(NamedTuple):

@@ -36,7 +36,7 @@ class Instance(NamedTuple):
 
 
 def horizon_row(target: UInt8, ground: Bools) -> int | None:
-    """Return the highest row of target ids [H, W] with ground on a fiftieth of its pixels, a guess at the horizon; None without ground."""
+    """Return the highest row of target ids [H, W] with ground on a fiftieth of it, a guess at the horizon; None without."""
     rows = np.nonzero(ground[target].mean(1) > 0.02)[0]
     return int(rows[0]) if len(rows) else None
 

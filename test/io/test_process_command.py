@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -9,13 +10,15 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
+from seg_perception.engine.fake import FakeEngine
 from seg_perception.errors import ConfigError
 from seg_perception.io.recording import RecordingOptions
 from seg_perception.io.video import VideoWriter
-from seg_perception.offline.job import Job, make_jobs
+from seg_perception.offline.job import Job, make_jobs, settings_of
 from seg_perception.offline.jobs import run_cluster, run_here, run_processes
 from seg_perception.offline.run import RunConfig
 from seg_perception.offline.run_folder import read_run
@@ -136,7 +139,7 @@ def test_jobs_in_processes_give_what_one_process_gives(write_bag, tmp_path, temp
     sources = [str(write_bag(3 + i, name=f'drive{i}', odometry=True)) for i in range(3)]
     jobs, _ = make_jobs([*sources, str(tmp_path / 'nothing')], template)
     seen = []
-    parallel = [replaced(j, tmp_path / 'parallel') for j in jobs]
+    parallel = [replace(j, out=tmp_path / 'parallel') for j in jobs]
     outcomes = list(run_processes(parallel, 2, threading.Event(), lambda j, p: seen.append(p.frames)))
     assert sorted(o.job.name for o in outcomes if o.summary) == ['drive0', 'drive1', 'drive2']
     (failed,) = (o for o in outcomes if o.summary is None)
@@ -146,12 +149,6 @@ def test_jobs_in_processes_give_what_one_process_gives(write_bag, tmp_path, temp
         name = outcome.job.name
         one, other = (tmp_path / f / name / 'bag' / 'bag.mcap' for f in ('out', 'parallel'))
         assert one.read_bytes() == other.read_bytes()
-
-
-def replaced(job, out):
-    from dataclasses import replace
-
-    return replace(job, out=out)
 
 
 def test_a_worker_that_is_killed_is_started_again(long_video, tmp_path, template):
@@ -175,6 +172,23 @@ def test_a_worker_that_is_killed_is_started_again(long_video, tmp_path, template
 def test_recordings_of_one_name_get_folders_of_their_own(template):
     jobs, _ = make_jobs(['monday/front.mp4', 'tuesday/front.mp4', 'x/rear.mcap', 'scene:3'], template)
     assert [j.name for j in jobs] == ['monday_front', 'tuesday_front', 'rear', 'scene_3']
+
+
+def test_a_run_is_resumed_only_with_the_same_recording_and_options(template, tmp_path):
+    """What `--resume` compares is read back from JSON."""
+    file = tmp_path / 'drive.mp4'
+    file.write_bytes(b'short')
+    job = replace(template, source=str(file), options=RecordingOptions(camera_info=tmp_path / 'front.yaml'))
+
+    def known(job):
+        return json.dumps(settings_of(job, FakeEngine().spec))
+
+    first = known(job)
+    assert known(job) == first
+    assert known(replace(job, options=RecordingOptions(camera_info=tmp_path / 'rear.yaml'))) != first
+    assert known(replace(job, config=replace(job.config, hood=0.1))) != first
+    file.write_bytes(b'longer')
+    assert known(job) != first
 
 
 def test_ray_missing_is_said(template, monkeypatch):

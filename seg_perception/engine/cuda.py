@@ -138,6 +138,11 @@ class Session:
         except self._cuda.Error as error:
             raise EngineError(explain(f'CUDA cannot {what}', str(error) or type(error).__name__)) from error
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is something to free."""
+        return bool(self._release)
+
     def settle(self) -> None:
         """Wait for what a run that failed half-way has left in the stream; nothing it uses may be freed before."""
         if self._release and self.stream is not None:

@@ -144,7 +144,13 @@ class TensorRtEngine:
         return self._session.free_bytes()
 
     def close(self) -> None:
-        """Release the plan, then all memory, then the CUDA context; calling it twice is allowed."""
+        """Release the plan, then all memory, then the CUDA context; calling it twice is allowed.
+
+        Raises:
+            EngineError: this is not the thread that opened the engine, in which alone its context can be left.
+        """
+        if self._session.is_open:
+            self._session.check_thread()
         atexit.unregister(self.close)
         self._session.settle()
         # TensorRT frees its device memory in these destructors, which needs the context still current.

@@ -59,6 +59,9 @@ class _Staged:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
+    def close(self) -> None:
+        """It is closed by whoever opened it, in the thread that did."""
+
     def infer(self, count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         answer = self._engine.infer(count)
         if self.labels is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from seg_perception.doctor import snapshot
@@ -37,11 +38,16 @@ class CameraEar:
         self._first_of_size: dict[int, bytes] = {}
         self._last = b''
         self._calibration: Any = None
-        node.create_subscription(self._type, image, self._on_image, DEEP, raw=True)
+        numbered = hasattr(Subscription, 'CallbackType')  # Humble tells nothing of a message but its bytes
+        on_image = self._on_numbered_image if numbered else self._on_image
+        node.create_subscription(self._type, image, on_image, DEEP, raw=True)
         node.create_subscription(CameraInfo, info, self._on_info, DEEP)
 
-    def _on_image(self, data: bytes, info: dict[str, Any]) -> None:
-        self._arrivals.append(self._arrival(messages.header_stamp(data), info.get('publication_sequence_number')))
+    def _on_numbered_image(self, data: bytes, info: dict[str, Any]) -> None:
+        self._on_image(data, info.get('publication_sequence_number'))
+
+    def _on_image(self, data: bytes, sequence: int | None = None) -> None:
+        self._arrivals.append(self._arrival(messages.header_stamp(data), sequence))
         self._last = data
         if len(self._first_of_size) < MAX_SIZES:
             self._first_of_size.setdefault(len(data), data)

@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 from lifecycle_msgs.srv import GetState
+from rcl_interfaces.srv import GetParameters
 from rclpy.parameter import parameter_value_to_python
-from rclpy.parameter_client import AsyncParameterClient
 
 from seg_perception.doctor.checks_camera import COMPRESSED, RAW
 from seg_perception.doctor.snapshot import NodeSnapshot, Topic
@@ -41,7 +41,7 @@ def ask_node(probe: Any, options: Any) -> NodeSnapshot:
     name = found[0] if found else f'/{options.node.lstrip("/")}'
     if options.cameras_only or not found:
         return NodeSnapshot(name, expected=not options.cameras_only, odometry=Topic('/odom'))
-    client = AsyncParameterClient(probe.node, name)
+    client = probe.node.create_client(GetParameters, f'{name}/get_parameters')
     parameters = _parameters(probe, client, NODE_OPTIONS)
     cameras = parameters.get('cameras') or ()
     parameters.update(_parameters(probe, client, [f'{c}.{o}' for c in cameras for o in CAMERA_OPTIONS]))
@@ -56,14 +56,15 @@ def ask_node(probe: Any, options: Any) -> NodeSnapshot:
     )
 
 
-def _parameters(probe: Any, client: AsyncParameterClient, names: Any) -> dict[str, Any]:
+def _parameters(probe: Any, client: Any, names: Any) -> dict[str, Any]:
     """Ask for each parameter by itself: one that is declared without a value empties a joint answer."""
-    if not names or not _wait(probe, client.services_are_ready):
+    if not names or not _wait(probe, client.service_is_ready):
         return {}
     answers: dict[str, Any] = {}
     for _ in range(TRIES):
-        futures = {name: client.get_parameters([name]) for name in names if name not in answers}
-        _wait(probe, lambda asked=futures: all(f.done() for f in asked.values()))
+        asked = [name for name in names if name not in answers]
+        futures = {name: client.call_async(GetParameters.Request(names=[name])) for name in asked}
+        _wait(probe, lambda waiting=futures: all(f.done() for f in waiting.values()))
         answers |= {name: f.result().values for name, f in futures.items() if f.done()}
         if len(answers) == len(names):
             break

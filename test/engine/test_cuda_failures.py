@@ -141,13 +141,14 @@ def test_shared_memory_is_mapped_and_never_copied(gpu: Any, tiny: Path) -> None:
     assert gpu.leaks() == {}
 
 
-def test_another_thread_is_refused(gpu: Any, tiny: Path) -> None:
+@pytest.mark.parametrize('call', ['infer', 'close'])
+def test_another_thread_is_refused(gpu: Any, tiny: Path, call: str) -> None:
     engine = open_engine(tiny, 'tensorrt')
     errors: list[Exception] = []
 
     def run() -> None:
         try:
-            engine.infer(1)
+            engine.infer(1) if call == 'infer' else engine.close()
         except EngineError as error:
             errors.append(error)
 
@@ -156,6 +157,7 @@ def test_another_thread_is_refused(gpu: Any, tiny: Path) -> None:
     thread.join()
     assert 'opened in another thread' in str(errors[0])
     engine.close()
+    assert gpu.leaks() == {}
 
 
 def test_a_session_reports_the_machine(gpu: Any) -> None:

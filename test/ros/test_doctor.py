@@ -264,3 +264,19 @@ def test_a_healthy_system_is_healthy() -> None:
 def test_a_camera_that_cannot_be_one_is_refused(camera: str) -> None:
     with pytest.raises(ConfigError, match="'"):
         ProbeOptions(cameras=(camera,))
+
+
+def test_a_camera_is_heard_where_rclpy_tells_nothing_but_the_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rclpy.serialization import serialize_message
+    from sensor_msgs.msg import Image
+
+    from seg_perception.ros import listening
+
+    heard: list[Any] = []
+    node = type('Node', (), {'create_subscription': lambda *arguments, **_: heard.append(arguments[3])})()
+    monkeypatch.setattr(listening, 'Subscription', object)  # as in Humble, which has no `CallbackType`
+    ear = listening.CameraEar(node, 'front', '/front/image_raw', '/front/camera_info', False, [])
+    message = Image()
+    message.header.stamp.sec = 7
+    heard[0](serialize_message(message))
+    assert [(a.stamp_ns, a.sequence) for a in ear._arrivals] == [(7_000_000_000, None)]

@@ -158,6 +158,12 @@ def _halved(pixels: UInt8, size: tuple[int, int]) -> UInt8:
     return pixels
 
 
+def jpeg(rgb: UInt8, quality: int) -> bytes:
+    """Compress a picture, uint8 [H, W, 3] RGB, with `quality` 0 to 100."""
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    return bytes(cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes())
+
+
 def labels_to_size(labels: UInt8, width: int, height: int) -> UInt8:
     """Resize class ids or a mask, uint8 [h, w], to uint8 [height, width] by the nearest pixel centre: no value is new."""
     if labels.shape == (height, width):

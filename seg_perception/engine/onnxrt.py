@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from seg_perception.engine import siblings
 from seg_perception.engine.base import EngineInfo, Prediction, check_batch
-from seg_perception.errors import ConfigError, EngineError, ModelError
+from seg_perception.errors import ConfigError, EngineError, ModelError, first_line
 from seg_perception.model import METADATA_KEY, ModelSpec, parse_metadata
 
 LOG = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def _session(path: Path, data: bytes, options: ort.SessionOptions, providers: li
     try:
         return ort.InferenceSession(data, options, providers=providers)
     except ORT_ERRORS as error:
-        raise ModelError(f'{path}: ONNX Runtime cannot load it ({_first_line(error)}); export it again') from error
+        raise ModelError(f'{path}: ONNX Runtime cannot load it ({first_line(error)}); export it again') from error
 
 
 def _spec(path: Path, data: bytes, session: ort.InferenceSession) -> ModelSpec:
@@ -149,7 +149,7 @@ class OnnxRuntimeEngine:
             binding.bind_input('image', 'cpu', 0, np.uint8, self._input[:n].shape, self._input.ctypes.data)
             self._session.run_with_iobinding(binding)
         except ORT_ERRORS as error:
-            raise EngineError(f'ONNX Runtime failed on {n} frames: {_first_line(error)}') from error
+            raise EngineError(f'ONNX Runtime failed on {n} frames: {first_line(error)}') from error
         return Prediction(self._labels[:n], self._confidence[:n])
 
     def close(self) -> None:
@@ -192,7 +192,3 @@ def _options(threads: int) -> ort.SessionOptions:
     # half the CPU time, and on a busy 2-core machine came back sooner.
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     return options
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

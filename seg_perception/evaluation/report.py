@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from seg_perception.draw import overlay
 from seg_perception.evaluation.measure import Evaluation, FrameScore, worst_first
 from seg_perception.evaluation.truth import LabelledImage, read_truth
-from seg_perception.frames import from_array
+from seg_perception.frames import from_array, jpeg
 from seg_perception.labels import VOID
 from seg_perception.pipeline import Frame, Pipeline
 
@@ -100,9 +100,8 @@ def _picture(frame: FrameScore, item: LabelledImage, result: Evaluation, pipelin
     side[wrong] = (255, 220, 0)
     pair = np.hstack([painted, side])
     small = cv2.resize(pair, (width, height // 2), interpolation=cv2.INTER_AREA)
-    data = cv2.imencode('.jpg', cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
     return {
         'name': frame.name,
         'accuracy': frame.role_accuracy,
-        'data': base64.b64encode(data.tobytes()).decode(),
+        'data': base64.b64encode(jpeg(small, 85)).decode(),
     }

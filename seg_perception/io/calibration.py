@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from seg_perception.camera import CameraModel, Pose
-from seg_perception.errors import CameraError
+from seg_perception.errors import CameraError, first_line
 
 
 class Calibration(NamedTuple):
@@ -29,8 +29,8 @@ def read_calibration(path: Path) -> Calibration:
     try:
         data = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        text = str(error).splitlines()[0]
-        raise CameraError(f'{path}: cannot read the calibration ({text}); expected a camera_info YAML') from error
+        text = f'{path}: cannot read the calibration ({first_line(error)}); expected a camera_info YAML'
+        raise CameraError(text) from error
     try:
         model = CameraModel.from_camera_info(
             int(data['image_width']),

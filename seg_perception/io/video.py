@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from seg_perception.errors import RecordingError
+from seg_perception.errors import RecordingError, first_line
 from seg_perception.frames import from_array
 from seg_perception.io.recording import FIRST_STAMP_NS, RecordedFrame, RecordingOptions, TimedMessage
 from seg_perception.io.still_camera import as_messages, calibration_of, image_topic
@@ -41,7 +41,7 @@ class VideoRecording:
                 self._rate = float(stream.average_rate or stream.guessed_rate or 25)
         except (av.FFmpegError, IndexError, OSError) as error:
             raise RecordingError(
-                f'{path}: no video stream in it ({str(error).splitlines()[0]}); give a bag, a video or a folder of frames'
+                f'{path}: no video stream in it ({first_line(error)}); give a bag, a video or a folder of frames'
             ) from error
 
     def frames(self) -> Iterator[RecordedFrame]:
@@ -61,9 +61,7 @@ class VideoRecording:
                         self._options.camera_name, stamp, frame_id, image, self._model, self._pose, None
                     )
         except (av.FFmpegError, OSError) as error:
-            self.problems.append(
-                f'{self._path}: {str(error).splitlines()[0]} after frame {count}; the rest is left out'
-            )
+            self.problems.append(f'{self._path}: {first_line(error)} after frame {count}; the rest is left out')
         if self.frame_count is not None and count < self.frame_count:
             self.problems.append(f'{self._path}: announces {self.frame_count} frames; {count} could be read')
 
@@ -159,5 +157,5 @@ class VideoWriter:
 
 
 def _unwritable(path: Path, error: Exception) -> RecordingError:
-    reason = getattr(error, 'strerror', None) or str(error).splitlines()[0]
+    reason = getattr(error, 'strerror', None) or first_line(error)
     return RecordingError(f'{path}: cannot write the video ({reason}); free space or give another --out')

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from seg_perception.frames import from_array
+from seg_perception.frames import from_array, jpeg
 from seg_perception.grid import GridConfig, OccupancyGrid
 from seg_perception.io import messages
 from seg_perception.io.recording import TimedMessage
@@ -66,10 +65,7 @@ class OutputMessages:
         ]
         if r.camera_model is not None:
             found.append(messages.camera_info(f'{base}/camera_info', r.stamp_ns, frame_id, r.camera_model))
-        jpeg = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[
-            1
-        ]
-        data = np.asarray(jpeg, np.uint8).reshape(-1)
+        data = np.frombuffer(jpeg(picture, JPEG_QUALITY), np.uint8)
         topic = f'{base}/overlay/compressed'
         found.append(messages.compressed_image(topic, r.stamp_ns, frame_id, data, 'rgb8; jpeg compressed bgr8'))
         return found

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import jinja2
 import numpy as np
 import numpy.typing as npt
 
 from seg_perception.errors import RecordingError
+from seg_perception.frames import jpeg
 from seg_perception.offline.charts import Series, area_chart, line_chart
 from seg_perception.offline.report_page import REPORT, STYLE
 from seg_perception.offline.run_folder import REPORT as REPORT_FILE
@@ -151,8 +151,7 @@ def _figure(picture: Picture, first_ns: int) -> dict[str, Any]:
 
 
 def _jpeg(rgb: npt.NDArray[np.uint8]) -> str:
-    data = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
-    return 'data:image/jpeg;base64,' + base64.b64encode(data.tobytes()).decode()
+    return 'data:image/jpeg;base64,' + base64.b64encode(jpeg(rgb, 80)).decode()
 
 
 def _flat(values: Mapping[str, Any], prefix: str = '') -> list[tuple[str, Any]]:

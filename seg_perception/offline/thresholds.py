@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import yaml
 
-from seg_perception.errors import ConfigError
+from seg_perception.errors import ConfigError, first_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def read_thresholds(path: Path) -> Thresholds:
     try:
         values = yaml.safe_load(path.read_text(encoding='utf-8')) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f'{path}: cannot read the thresholds ({str(error).splitlines()[0]})') from error
+        raise ConfigError(f'{path}: cannot read the thresholds ({first_line(error)})') from error
     names = [f.name for f in fields(Thresholds)]
     unknown = sorted(set(values) - set(names)) if isinstance(values, Mapping) else [str(values)]
     if unknown:

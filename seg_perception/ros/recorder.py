@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import rclpy
@@ -77,9 +76,7 @@ class Recorder(Node):
 
     def _on_image(self, message: Image) -> None:
         rgb = frames.to_rgb(convert.image(message))
-        done, jpeg = cv2.imencode('.jpg', rgb[:, :, ::-1], (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
-        if done:
-            self.jpegs[convert.stamp_ns(message.header.stamp)] = jpeg.tobytes()
+        self.jpegs[convert.stamp_ns(message.header.stamp)] = frames.jpeg(rgb, JPEG_QUALITY)
 
     def _on_compressed(self, message: CompressedImage) -> None:
         self.jpegs[convert.stamp_ns(message.header.stamp)] = bytes(message.data)

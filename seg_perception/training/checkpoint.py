@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from seg_perception.errors import ModelError
+from seg_perception.errors import ModelError, first_line
 from seg_perception.training.config import TrainConfig, config_to_dict, parse_train_config
 from seg_perception.training.networks import build_network
 
@@ -53,8 +53,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         data = torch.load(path, map_location='cpu', weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0][:160]
-        raise ModelError(f'{path}: cannot read the checkpoint ({reason}); give a .pt file of a training run') from error
+        text = f'{path}: cannot read the checkpoint ({first_line(error)}); give a .pt file of a training run'
+        raise ModelError(text) from error
     if not isinstance(data, dict) or data.get('format') != FORMAT:
         raise ModelError(f'{path}: not a checkpoint of this program; give a .pt file that `seg_perception train` wrote')
     del data['format']

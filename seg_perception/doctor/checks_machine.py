@@ -56,9 +56,11 @@ def _model(machine: MachineSnapshot) -> Iterator[Finding]:
 
 
 def _backend(machine: MachineSnapshot, policy: str) -> Finding:
-    if machine.tensorrt and machine.gpu:
+    pycuda = machine.versions.get('pycuda')
+    if machine.tensorrt and machine.gpu and pycuda:
         return ok(SUBJECT, 'tensorrt', f'{machine.tensorrt} on {machine.gpu}')
-    lacking = machine.tensorrt_problem or f'{machine.tensorrt} is installed, but there is no NVIDIA GPU'
+    absent = 'pycuda' if machine.gpu else 'NVIDIA GPU'
+    lacking = machine.tensorrt_problem or f'{machine.tensorrt} is installed, but there is no {absent}'
     if policy == 'onnxruntime':
         return ok(SUBJECT, 'tensorrt', f'not used (backend is onnxruntime); {lacking}')
     if policy == 'tensorrt':

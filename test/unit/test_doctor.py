@@ -60,7 +60,14 @@ def system(*cameras: CameraSnapshot, **changes: Any) -> Snapshot:
     """Return a healthy system of an active node and static TF."""
     good = Snapshot(
         MachineSnapshot(
-            {'numpy': '2.2.6', 'opencv': '4.14'}, 'Orin', 'tensorrt 10.3', '', 'm.onnx', '', 'ok', ('fp16',)
+            {'numpy': '2.2.6', 'opencv': '4.14', 'pycuda': '2026.1'},
+            'Orin',
+            'tensorrt 10.3',
+            '',
+            'm.onnx',
+            '',
+            'ok',
+            ('fp16',),
         ),
         TransportSnapshot('rmw_fastrtps_cpp', segment_bytes=1 << 26, shm_free_bytes=1 << 30),
         duration_s=2.0,
@@ -273,8 +280,9 @@ def test_an_error_the_node_reports_is_an_error() -> None:
 @pytest.mark.parametrize(('backend', 'status'), [('auto', 'warning'), ('tensorrt', 'error'), ('onnxruntime', None)])
 def test_a_missing_gpu_weighs_by_the_backend_that_is_wanted(backend: str, status: str | None) -> None:
     node = replace(system().node, parameters={'backend': backend})
-    found = problems(system(node=node, machine=replace(system().machine, gpu='')))
-    assert found == ([(status, 'tensorrt')] if status else [])
+    good = system().machine
+    for bad in (replace(good, gpu=''), replace(good, versions={**good.versions, 'pycuda': None})):
+        assert problems(system(node=node, machine=bad)) == ([(status, 'tensorrt')] if status else [])
 
 
 def test_a_profile_is_read_and_its_faults_are_told(tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ class _Evaluation:
     seeds: int
     width: int
     labeller: Labeller
+    judged: bool
+    """Whether the labels are true; a network's grid is measured and not judged."""
     rows: list[Row] = field(default_factory=list)
     pictures: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
     things: dict[str, ThingScores] = field(default_factory=dict)
@@ -64,7 +66,7 @@ class _Evaluation:
             self._add(Row(f'{name}_perfect', runner.perfect.result(), None))
         shared = {part: scorer.result() for part, scorer in runner.shared.items()}
         for part, score in shared.items():
-            at_least = _no_worse(score, shared) if part == 'overlap' else None
+            at_least = _no_worse(score, shared) if part == 'overlap' and self.judged else None
             self._add(Row(f'{name}_{part}', score, at_least))
 
     def _add(self, row: Row) -> None:
@@ -161,8 +163,9 @@ def command(
 ) -> int:
     """Measure the grid against synthetic truth, frame by frame and fused with odometry.
 
-    NAME is a single frame in base_link; NAME_fused is the memory in the axes of odom, whose p95 must be smaller. Where
-    there are bars, NAME_perfect is the true grid measured by the same rule: the range error that cells of this size have.
+    NAME is a single frame in base_link; NAME_fused is the memory in the axes of odom, whose p95 must be smaller; its hidden
+    cells are those that it remembers. Where there are bars, NAME_perfect is the true grid measured by the same rule: the
+    range error that cells of this size have.
 
     two_cameras_overlap is the grid of both cameras where both look, two_cameras_left and _right that of each alone there, and
     two_cameras_seam that of both within a few cells of the overlap's border.
@@ -174,12 +177,12 @@ def command(
         raise ConfigError('--check has bars for true labels only; leave out --model or --check')
     labeller = _network_labels(model) if model else true_labels(DEFAULT_LABELS)
     width = NETWORK_WIDTH if model else label_width
-    evaluation = _Evaluation(seeds, width, labeller)
+    evaluation = _Evaluation(seeds, width, labeller, judged=model is None)
     heads = ('free IoU', 'occ. IoU', 'median', 'p95', 'false', 'worst m', 'hidden', 'frames')
     click.echo('configuration'.ljust(34) + ''.join(h.rjust(10) for h in heads))
     same = _raised(0.0)
     for name in MODELS:
-        evaluation.run(name, (trial(name, s, width) for s in range(seeds)), same, bars=model is None)
+        evaluation.run(name, (trial(name, s, width) for s in range(seeds)), same, bars=evaluation.judged)
     few = range(min(seeds, SENSITIVITY_SEEDS))
     evaluation.run('two_cameras', (two_cameras(s, width) for s in few), same, bars=False)
     if sensitivity:
@@ -204,7 +207,8 @@ def _write(evaluation: _Evaluation, model: Path | None, json_path: Path | None, 
     if report:
         notes = (
             f'Labels: {source}. {evaluation.seeds} drives per camera model. Within 30 m of the camera; free IoU counts '
-            'unknown as a miss; range error is to the first cell that is not free, along bearings half a degree apart.'
+            'unknown as a miss; range error is to the first cell that is not free, along bearings half a degree apart. '
+            'Hidden free cells of a fused grid are those that it remembers.'
         )
         report.write_text(
             page('Grid against synthetic truth', evaluation.rows, evaluation.pictures, notes), encoding='utf-8'

@@ -88,6 +88,17 @@ def test_an_odom_grid_is_looked_up_in_the_vehicle_frame():
     assert seen.tolist() == [[-1, -1, -1], [100, -1, -1], [-1, -1, -1]]
 
 
+def test_a_networks_grid_is_measured_and_not_judged(make_model, tmp_path, monkeypatch):
+    monkeypatch.setattr('seg_perception.cli.evaluate_grid.NETWORK_WIDTH', 160)
+    monkeypatch.setattr('seg_perception.cli.evaluate_grid.MODELS', dict(list(MODELS.items())[:1]))
+    model = make_model(tmp_path / 'm.onnx')
+    result = CliRunner().invoke(command, ['--seeds', '1', '--no-sensitivity', '--model', str(model)])
+    assert result.exception is None, result.output
+    rows = [line.split() for line in result.output.splitlines() if line.startswith(('plumb_bob', 'two_cameras'))]
+    assert 'two_cameras_overlap' in {row[0] for row in rows}
+    assert not {'ok', 'MISSED'} & {word for row in rows for word in row}
+
+
 def test_the_command_writes_measures_and_a_page(tmp_path):
     files = ['--json', str(tmp_path / 'grid.json'), '--report', str(tmp_path / 'grid.html')]
     result = CliRunner().invoke(command, ['--seeds', '1', '--label-width', '320', '--no-sensitivity', *files])

@@ -40,7 +40,9 @@ class PolarView:
     nearest: npt.NDArray[np.intp]  # [B] index of the first range inside the image; R where there is none
     depth_m: float  # of an obstacle behind its contact
     contact_m: Float  # [R] range of a contact between a range and the one before
-    band_end: npt.NDArray[np.intp]  # [R + 1] index one past an obstacle whose contact is at a range index
+    band_end: npt.NDArray[
+        np.intp
+    ]  # [R + 1] index one past an obstacle whose contact is at a range index: a pixel row at least
     cut_off: npt.NDArray[np.intp]  # [R] the first index of an obstacle that ends before a range index
     guard: npt.NDArray[np.intp]  # [B, R] ranges that half a pixel spans before a contact
     weight: npt.NDArray[np.int8]  # [B, R] 127 x weight, which falls with the range error that pitch uncertainty causes
@@ -117,7 +119,8 @@ def _build_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarVie
     apart_m = np.diff(ranges, prepend=ranges[0] - (ranges[1] - ranges[0]))
     guard = np.ceil(half_pixel_m / apart_m[:, None] + 0.5 - 1e-3).astype(np.intp)
     depth = max(config.obstacle_depth_m, config.resolution_m)
-    band_end = np.append(np.searchsorted(ranges, ranges + depth), len(ranges))
+    pixel_row_m = (ranges**2 + height**2) / (height * camera.fy)
+    band_end = np.append(np.searchsorted(ranges, ranges + np.maximum(depth, pixel_row_m)), len(ranges))
     band_end = np.maximum(band_end, np.minimum(np.arange(len(ranges) + 1) + 1, len(ranges)))
     range_sigma = config.pitch_sigma_rad * (ranges**2 + height**2) / height
     weight = np.rint(127 / np.hypot(1.0, range_sigma)).astype(np.int8)

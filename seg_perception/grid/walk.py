@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from seg_perception.grid.evidence import BLOCKS, GAP, HIDDEN, SURE, UNSURE_SOLID, Evidence
+from seg_perception.grid.evidence import BLOCKS, GAP, HIDDEN, STEPS, SURE, UNSURE_SOLID, Evidence
 from seg_perception.grid.visibility import PolarView
 
 EDGE = 8
@@ -21,6 +21,9 @@ EDGE = 8
 
 AROUND = np.array([*range(-1, -EDGE - 1, -1), *range(0, 9, 2)])[:, None]
 """Ranges at which an obstacle is looked at: before its contact, and inside, as its very edge is the least certain part."""
+
+SOLID_GAIN = 2.5
+"""Evidence of an obstacle in that of one pixel: many show it, and a place in motion has one image only to be marked."""
 
 INTO = np.array([0.0, 0.5, 0.75])
 """Shares of an obstacle's depth at which cells are asked whether they have it."""
@@ -59,7 +62,7 @@ def walk(view: PolarView, image: Evidence, resolution_m: float) -> Visible:
     start, found, doubtful = _stand(polar, blocked, contact[blocked])
     proved = np.maximum(contact[blocked] - doubtful, 0)
     weight = view.weight[blocked, start]
-    found = ((found * weight.astype(np.int16) // 127) & -2 | HIDDEN).astype(np.int8)
+    found = (np.maximum(found * (weight * SOLID_GAIN) // 127, -STEPS).astype(np.int8) & np.int8(-2)) | np.int8(HIDDEN)
     contact[:] = count
     contact[blocked] = start
     polar = np.asarray(cv2.multiply(polar, view.weight, polar, 1 / 127))

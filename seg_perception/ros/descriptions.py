@@ -22,7 +22,9 @@ GRID = {
     'ground_z_m': _live('Height of the ground in base_frame.', -10.0, 10.0),
     'min_confidence': _live('A pixel at or below this confidence says nothing.', 0.0, 0.999),
     'max_row_m': _live('Ground is unknown where one pixel row covers more than this length.', 0.01, 50.0),
-    'obstacle_depth_m': _live('How far an obstacle extends behind its contact with the ground.', 0.01, 20.0),
+    'obstacle_depth_m': _live(
+        'How far an obstacle extends behind its contact with the ground; a cell and a pixel row at least.', 0.01, 20.0
+    ),
     'half_life_s': _live('With odometry: time in which evidence halves.', 0.01, 3600.0),
     'hold_s': _live("Without odometry: how long a camera's last image counts.", 0.0, 60.0),
     'pitch_sigma_rad': _live('Pitch uncertainty; evidence weakens with the range error it causes.', 0.0, 0.2),

@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 
@@ -126,6 +127,19 @@ def test_a_place_seen_free_once_is_no_longer_occupied():
     gone = at(m.update([observe(wall(12.0), 1.0, odom=STILL)]), np.arange(9.1, 10.5, 0.2), 0.1)
     assert (gone != OCCUPIED).all()
     assert (gone == UNKNOWN).any()
+
+
+@pytest.mark.parametrize('odom', [STILL, None])
+def test_something_far_and_aslant_seen_once_is_one_piece_without_gaps(odom):
+    """Its contact steps down the pixel rows, each of them a metre of ground, by labels that are not quite sure."""
+    labels = paint(lambda x, y: np.where((x > 20.0 + 0.6 * y) & (np.abs(y) < 3.0), VEHICLE, ROAD))
+    seen = observe(labels, 0.0, odom)
+    seen.confidence[:] = 205
+    precision = [0.98, 0.98, 0.2, 0.1, 0.05, 0.05]
+    grid = GridMapper(GridConfig(), DEFAULT_LABELS, precision).update([seen])
+    pieces, _, stats, _ = cv2.connectedComponentsWithStats((grid.cells == OCCUPIED).astype(np.uint8))
+    assert pieces == 2, stats  # one, and all the rest
+    assert stats[1, cv2.CC_STAT_HEIGHT] * 0.1 == pytest.approx(6.0, abs=1.0)
 
 
 @pytest.mark.parametrize('clear', ['reset', 'time jump'])

@@ -73,7 +73,9 @@ def test_topics_follow_the_namespace() -> None:
 
 @pytest.mark.parametrize(('given', 'sim_time'), [('true', True), ('', False)])
 def test_rviz_has_the_namespace_and_the_clock_of_the_node(launch_file: Any, given: str, sim_time: bool) -> None:
-    perception, rviz = launch_file.nodes({'use_sim_time': given})
+    context = {'use_sim_time': given, 'params_file': str(ROOT / 'config' / 'params.yaml')}
+    nodes = {node['package']: node for node in launch_file.nodes(context)}
+    perception, rviz = nodes['seg_perception'], nodes['rviz2']
     assert perception['namespace'] == rviz['namespace'] == Configuration('namespace')
     assert rviz['parameters'] == [{'use_sim_time': sim_time}]
     assert perception['parameters'][1] == ({'use_sim_time': True} if given else {})

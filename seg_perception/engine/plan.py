@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from seg_perception.engine.trt_progress import ProgressFn, stoppable
 from seg_perception.errors import ConfigError, EngineError
 from seg_perception.model import ModelSpec
 
+LOG = logging.getLogger(__name__)
 MIB = 1 << 20
 
 
@@ -95,7 +97,7 @@ def build(
     if plan is None:
         raise EngineError(build_message(list(logger.errors), spec.path, trt))
     if cache is not None and options.timing_cache:
-        options.timing_cache.write_bytes(bytes(cache.serialize()))
+        _write_timings(options.timing_cache, bytes(cache.serialize()))
     return BuiltPlan(bytes(plan), from_network(network), time.monotonic() - start)
 
 
@@ -141,6 +143,14 @@ def _check_bindings(network: Any, spec: ModelSpec) -> None:
             f'{spec.path}: TensorRT sees {found}; expected uint8 image [N, {h}, {w}, 3], labels and confidence '
             f'[N, {h}, {w}]; export the model again'
         )
+
+
+def _write_timings(path: Path, timings: bytes) -> None:
+    """Write the timing cache; a file that cannot be written is no reason to lose the plan."""
+    try:
+        path.write_bytes(timings)
+    except OSError as error:
+        LOG.warning('%s: cannot write the timing cache (%s)', path, error.strerror)
 
 
 def _read_timings(path: Path) -> bytes:

@@ -205,6 +205,14 @@ def test_timings_that_do_not_fit_are_begun_anew(
     assert file.read_bytes() == b'+', 'what this build has timed, and nothing else'
 
 
+def test_timings_that_cannot_be_written_cost_no_plan(
+    gpu: Any, tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, 'seg_perception'):
+        start(tiny, options=BuildOptions(timing_cache=tmp_path / 'none' / 'timings'))
+    assert 'cannot write the timing cache (No such file or directory)' in caplog.text
+
+
 def test_timings_are_extended(gpu: Any, tiny: Path, tmp_path: Path) -> None:
     file = tmp_path / 'timings'
     for expected in (b'+', b'++'):

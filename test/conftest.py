@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from seg_perception.labels import DEFAULT_LABELS
+
+os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'  # Humble checks the type of every field that is set; Jazzy only when asked
 
 OLD = int(pytest.__version__.split('.')[0]) < 7
 """Ubuntu 22.04 has pytest 6, whose hooks and nodes know paths of another kind only."""

@@ -93,9 +93,9 @@ class BagRecording:
         return f'/{camera.name}/image_raw' + ('/compressed' if msgtype == messages.COMPRESSED_IMAGE else '')
 
     def _info_topic(self, camera: Camera) -> str:
-        if self._options.camera or not camera.info_topic:
-            return f'/{camera.name}/camera_info' if self._options.camera else info_topic_of(camera.topic)
-        return camera.info_topic
+        if self._options.camera:
+            return f'/{camera.name}/camera_info'
+        return camera.info_topic or info_topic_of(camera.topic)
 
     def close(self) -> None:
         """Close the bag."""

@@ -119,6 +119,8 @@ def test_static_tf_and_camera_info_recorded_late_hold_from_the_first_frame(tmp_p
     late = 10_000_000_000
     with BagWriter(tmp_path / 'bag') as bag:
         for m in made.messages(3):
+            if m.topic == '/front/camera_info':
+                m = m._replace(data=messages.with_header_stamp(m.data, m.stamp_ns + late))
             bag.write(m if m.topic == '/front/image_raw' else m._replace(stamp_ns=m.stamp_ns + late))
     _, frames = read(tmp_path / 'bag')
     assert frames[0].camera_model == made.camera

@@ -181,7 +181,9 @@ def test_a_message_that_is_cut_short_costs_only_itself(tmp_path, made, topic, si
     assert problems[0].startswith(f'{path}: 1 x {topic}')
     with contextlib.closing(open_recording(str(path))) as recording:
         left = list(recording.messages())
-    assert len(left) == 13 - (size < 40 or topic != '/front/image_raw')
+    unreadable = size < 40 or topic != '/front/image_raw'
+    assert len(left) == 13 - unreadable
+    assert [f'1 x {topic} is no ' in line for line in recording.problems] == [True] * unreadable
 
 
 def test_a_chunk_with_a_wrong_checksum_costs_only_itself(tmp_path, made):

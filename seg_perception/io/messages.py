@@ -30,7 +30,7 @@ HEADER_BYTES = 16
 """Of a message that begins with a std_msgs/Header: encapsulation, stamp and the length of the frame id."""
 STAMP_BYTES = slice(4, 12)
 """Where CDR holds the stamp of a message that begins with a std_msgs/Header."""
-TF_STATIC_TOPIC = '/tf_static'
+TF_TOPIC, TF_STATIC_TOPIC = '/tf', '/tf_static'
 ODOM_TOPIC = '/odom'
 
 
@@ -125,13 +125,22 @@ def pose_message(pose: Pose) -> Any:
 
 def static_transform(stamp_ns: int, parent: str, child: str, parent_from_child: Pose) -> TimedMessage:
     """Serialise one transform on /tf_static."""
+    return _transform(TF_STATIC_TOPIC, stamp_ns, parent, child, parent_from_child)
+
+
+def moving_transform(stamp_ns: int, parent: str, child: str, parent_from_child: Pose) -> TimedMessage:
+    """Serialise one transform on /tf."""
+    return _transform(TF_TOPIC, stamp_ns, parent, child, parent_from_child)
+
+
+def _transform(topic: str, stamp_ns: int, parent: str, child: str, parent_from_child: Pose) -> TimedMessage:
     transform = new(
         'geometry_msgs/msg/Transform',
         new('geometry_msgs/msg/Vector3', *parent_from_child.translation_m),
         new('geometry_msgs/msg/Quaternion', *parent_from_child.quaternion),
     )
     stamped = new('geometry_msgs/msg/TransformStamped', header(stamp_ns, parent), child, transform)
-    return pack(TF_STATIC_TOPIC, TF, stamp_ns, new(TF, [stamped]))
+    return pack(topic, TF, stamp_ns, new(TF, [stamped]))
 
 
 def odometry(stamp_ns: int, odom_frame: str, vehicle_frame: str, odom_from_vehicle: Pose) -> TimedMessage:

@@ -49,7 +49,7 @@ class SceneRecording:
                 yield RecordedFrame(name, stamp, f'{name}_optical_frame', image, model, pose, moment.odom_from_vehicle)
 
     def messages(self) -> Iterator[TimedMessage]:
-        """Yield images, camera_info, odometry and /tf_static."""
+        """Yield images, camera_info, odometry, /tf and /tf_static."""
         return as_messages(self.frames(), self._options)
 
     def close(self) -> None:

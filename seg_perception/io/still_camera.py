@@ -41,7 +41,9 @@ def as_messages(frames: Iterator[RecordedFrame], options: RecordingOptions) -> I
             mounted = frame.vehicle_from_camera
             yield messages.static_transform(stamp, options.vehicle_frame, frame.frame_id, mounted)
         if frame.odom_from_vehicle is not None:
-            yield messages.odometry(stamp, options.odom_frame, options.vehicle_frame, frame.odom_from_vehicle)
+            frames_of_odom = options.odom_frame, options.vehicle_frame
+            yield messages.odometry(stamp, *frames_of_odom, frame.odom_from_vehicle)
+            yield messages.moving_transform(stamp, *frames_of_odom, frame.odom_from_vehicle)
         if frame.camera_model is not None:
             yield messages.camera_info(f'/{frame.camera}/camera_info', stamp, frame.frame_id, frame.camera_model)
         yield messages.image(image_topic(frame.camera).topic, stamp, frame.frame_id, frame.image)

@@ -105,7 +105,7 @@ def test_moving_tf_is_followed(tmp_path, made):
                 ('base_link', 'mast', Pose((0.0, 0.0, 1.0 + k))),
                 ('odom', 'base_link', Pose((10.0 * k, 0.0, 0.0))),
             ):
-                bag.write(messages.static_transform(at, parent, child, pose)._replace(topic='/tf'))
+                bag.write(messages.moving_transform(at, parent, child, pose))
         bag.write(messages.static_transform(made.stamp(0), 'mast', made.frame_id, Pose((0.5, 0.0, 0.0))))
         at = made.stamp(0) + made.period_ns // 4
         image = messages.image('/front/image_raw', at, made.frame_id, from_array(made.picture(0), 'rgb8'))

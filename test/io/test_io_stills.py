@@ -159,8 +159,8 @@ def test_a_synthetic_drive_has_everything():
     model, pose = recording.drive.cameras['front']
     assert (frame.camera_model, frame.vehicle_from_camera) == (model, pose)
     assert frame.odom_from_vehicle == recording.drive.odom_from_vehicle(0.0)
-    topics = [m.topic for m, _ in zip(recording.messages(), range(4), strict=False)]
-    assert topics == ['/tf_static', '/odom', '/front/camera_info', '/front/image_raw']
+    topics = [m.topic for m, _ in zip(recording.messages(), range(5), strict=False)]
+    assert topics == ['/tf_static', '/odom', '/tf', '/front/camera_info', '/front/image_raw']
 
 
 @pytest.mark.parametrize('source', ['scene:', 'scene:x', 'scene:-1'])

@@ -71,6 +71,7 @@ def command(source: str, rate: float, loop: bool, clock: bool, wait_s: float, su
 
 def _rendered(recording: Recording) -> Spool:
     """Render a synthetic drive completely before it is played: rendering takes longer than a frame's time."""
+    click.echo(f'{recording.source}: rendering {recording.frame_count} images, then they are played')
     with tqdm(total=recording.frame_count, unit='frame', desc='rendering', disable=None) as bar:
 
         def count(message: TimedMessage) -> None:

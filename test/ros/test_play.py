@@ -197,3 +197,8 @@ def test_nothing_played_is_an_error(player, client, tmp_path):
     assert process.returncode == 1
     assert 'a.png: left out' in errors
     assert 'no image could be played' in errors
+
+
+def test_a_drive_that_is_rendered_first_says_so_at_once(player):
+    process = player('scene:7', '--fps', '2')
+    assert process.stdout.readline() == 'scene:7: rendering 40 images, then they are played\n'

@@ -89,11 +89,11 @@ def compare_runs(a: Path, b: Path) -> Comparison:
     try:
         cameras = {c for run in runs for c in run['cameras']}
         camera_of = {f'{NODE}/{c}/labels': c for c in cameras}
-        for topic, stamp_ns, first, second in _pairs(sources[0], sources[1], {*camera_of, GRID_TOPIC}):
-            if topic == GRID_TOPIC:
-                grids.add(stamp_ns, first, second)
+        for first, second in _pairs(sources[0], sources[1], {*camera_of, GRID_TOPIC}):
+            if first.topic == GRID_TOPIC:
+                grids.add(first, second)
             else:
-                labels.add((camera_of[topic], stamp_ns), first, second)
+                labels.add((camera_of[first.topic], first.stamp_ns), first, second)
     finally:
         for source in sources:
             source.close()
@@ -105,10 +105,10 @@ def _keys(run: Mapping[str, Any]) -> list[Key]:
     return list(zip(run['figures']['camera'], run['figures']['stamp_ns'], strict=True))
 
 
-def _pairs(a: BagSource, b: BagSource, topics: set[str]) -> Iterator[tuple[str, int, bytes, bytes]]:
-    """Yield topic, stamp, and the messages of A and B, wherever both have one; bags are in order of their stamps."""
+def _pairs(a: BagSource, b: BagSource, topics: set[str]) -> Iterator[tuple[TimedMessage, TimedMessage]]:
+    """Yield the messages of A and B that have one topic and stamp; bags are in order of their stamps."""
     streams = [_tagged(source.messages(topics), side) for side, source in enumerate((a, b))]
-    waiting: dict[tuple[str, int], bytes] = {}
+    waiting: dict[tuple[str, int], TimedMessage] = {}
     now = -1
     for message, side in heapq.merge(*streams, key=lambda item: item[0].stamp_ns):
         if message.stamp_ns != now:
@@ -116,10 +116,9 @@ def _pairs(a: BagSource, b: BagSource, topics: set[str]) -> Iterator[tuple[str, 
             waiting.clear()
         other = waiting.pop((message.topic, 1 - side), None)
         if other is None:
-            waiting[message.topic, side] = message.data
+            waiting[message.topic, side] = message
         else:
-            first, second = (other, message.data) if side else (message.data, other)
-            yield message.topic, now, first, second
+            yield (other, message) if side else (message, other)
 
 
 def _tagged(stream: Iterator[TimedMessage], side: int) -> Iterator[tuple[TimedMessage, int]]:
@@ -133,8 +132,8 @@ class _Labels:
         self.counts: Counts = np.zeros((classes, classes), np.int64)
         self.over_time: dict[Key, float] = {}
 
-    def add(self, key: Key, first: bytes, second: bytes) -> None:
-        a, b = (_image(d) for d in (first, second))
+    def add(self, key: Key, first: TimedMessage, second: TimedMessage) -> None:
+        a, b = (decode_image(m)[1].pixels for m in (first, second))
         b = labels_to_size(b, a.shape[1], a.shape[0])
         n = len(self.counts)
         known = (a < n) & (b < n)
@@ -143,10 +142,6 @@ class _Labels:
         self.counts += counts
         total = int(counts.sum())
         self.over_time[key] = 1.0 - float(np.trace(counts)) / total if total else 0.0
-
-
-def _image(data: bytes) -> UInt8:
-    return decode_image(TimedMessage('', messages.IMAGE, 0, data))[1].pixels
 
 
 class _GridDifference(NamedTuple):
@@ -164,8 +159,8 @@ class _Grids:
         self.over_time: list[_GridDifference] = []
         self.unmatched = 0
 
-    def add(self, stamp_ns: int, first: bytes, second: bytes) -> None:
-        a, b = (messages.deserialize(d, messages.OCCUPANCY_GRID) for d in (first, second))
+    def add(self, first: TimedMessage, second: TimedMessage) -> None:
+        a, b = (messages.deserialize(m.data, m.msgtype) for m in (first, second))
         same = (a.info.width, a.info.height, round(a.info.resolution, 6)) == (
             b.info.width,
             b.info.height,
@@ -180,7 +175,7 @@ class _Grids:
         known = (a.data >= 0) | (b.data >= 0)
         differ = int((free[0] != free[1]).sum())
         area = differ * float(a.info.resolution) ** 2
-        self.over_time.append(_GridDifference(stamp_ns, differ / max(1, int(known.sum())), differ, area))
+        self.over_time.append(_GridDifference(first.stamp_ns, differ / max(1, int(known.sum())), differ, area))
 
 
 def _comparison(

@@ -47,6 +47,8 @@ def corridor(
     matrix = np.array([[c, -s, column], [s, c, row]])
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     size = (len(_distances_m(config)), lines)
+    if not size[0]:  # the window lies behind the vehicle; OpenCV takes an empty size for that of the source
+        return np.zeros((lines, 0), np.int16)
     return np.asarray(cv2.warpAffine(odds, matrix, size, None, flags, cv2.BORDER_CONSTANT, 0), np.int16)
 
 
@@ -60,6 +62,8 @@ def free_ahead_m(strip: npt.NDArray[np.int16], config: GridConfig, free: int, oc
         NaN when nothing is known there.
     """
     x = _distances_m(config)
+    if not len(x):
+        return math.nan
     worst = strip.min(axis=0)
     clear = np.asarray(worst >= free)
     known = clear | (worst <= occupied)

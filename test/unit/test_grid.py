@@ -174,6 +174,15 @@ def test_free_distance_ahead():
     assert grid_of(near).free_ahead_m < 4.1
 
 
+@pytest.mark.parametrize('odom', [None, Pose((3.0, 0.0, 0.0))])
+def test_a_window_behind_the_vehicle_has_a_grid_and_no_free_distance(odom):
+    behind = GridConfig(resolution_m=0.2, x_min_m=-10.0, x_max_m=-1.4, y_min_m=-3.0, y_max_m=16.0)
+    left = Pose.mounted(-0.5, 0.0, 1.4, 0.0, 0.2, math.pi / 2)
+    grid = grid_of(np.full((CAMERA.height, CAMERA.width), PAVEMENT, np.uint8), behind, pose=left, odom=odom)
+    assert (grid.cells == OCCUPIED).sum() > 100
+    assert math.isnan(grid.free_ahead_m)
+
+
 def test_ground_points_carry_label_and_place():
     labels = paint(lambda x, y: np.where(x > 9, VEHICLE, np.where(y > 1, PAVEMENT, ROAD)))
     points = ground_points(observe(labels), CONFIG, DEFAULT_LABELS)

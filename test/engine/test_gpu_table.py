@@ -82,7 +82,8 @@ def test_a_machine_without_gpu_wheels_takes_the_cpus_and_keeps_its_numpy(
 
     def pip(command: list[str], env: dict[str, str]) -> int:
         asked.append(command[-1])
-        assert Path(command[command.index('--constraint') + 1]).read_text() == f'numpy=={np.__version__}\n'
+        series = '.'.join(np.__version__.split('.')[:2])
+        assert Path(command[command.index('--constraint') + 1]).read_text() == f'numpy~={series}.0\n'
         return int(command[-1] in ('onnxruntime-gpu', 'tensorrt-cu13'))
 
     monkeypatch.setattr(run_all, 'SITE', tmp_path / 'site')

@@ -91,11 +91,12 @@ def prepare(wheels: Path | None) -> dict[str, str]:
 
 
 def _constraints() -> list[str]:
-    """Hold NumPy at the version that is there: pip copies it into the folder, which comes before the system's packages
-    that were compiled for theirs."""
+    """Hold NumPy at the minor version that is there: pip copies it into the folder, which comes before the system's
+    packages that were compiled for theirs. Ubuntu 22.04 has 1.21.5, and ONNX Runtime wants 1.21.6."""
     SITE.mkdir(parents=True, exist_ok=True)
     try:
-        numpy = f'numpy=={importlib.metadata.version("numpy")}'
+        major, minor = importlib.metadata.version('numpy').split('.')[:2]
+        numpy = f'numpy~={major}.{minor}.0'
     except importlib.metadata.PackageNotFoundError:
         numpy = NEEDED['numpy']
     file = SITE.with_name('gpu-constraints.txt')

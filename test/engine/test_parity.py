@@ -63,6 +63,22 @@ def test_the_last_item_of_the_largest_batch_counts(frame: np.ndarray) -> None:
     assert parity.compare(engine, FakeEngine(40, 100), frame).agreement == 0.0
 
 
+def test_an_engine_that_is_right_for_a_black_picture_only_is_found_out(frame: np.ndarray) -> None:
+    engine = FakeEngine(40, 100)
+    right = engine.infer
+    engine.infer = lambda n: right(n)._replace(labels=(right(n).labels + engine.input(n).any()) % 6)
+    assert parity.compare(engine, FakeEngine(40, 100), frame).agreement == 0.0
+
+
+def test_confidence_is_compared_where_labels_agree(frame: np.ndarray) -> None:
+    engine = FakeEngine(40, 100)
+    right = engine.infer
+    engine.infer = lambda n: right(n)._replace(confidence=right(n).confidence // 2)
+    found = parity.compare(engine, FakeEngine(40, 100), frame)
+    assert found.agreement == 1.0
+    assert found.confidence_difference > 10
+
+
 def test_int8_may_differ_more(frame: np.ndarray) -> None:
     engine = wrong_in(FakeEngine(40, 100), 100)
     engine.spec = engine.spec.__class__(engine.spec.path, 'm', 'int8', 40, 100, engine.spec.labels, engine.spec.sha256)

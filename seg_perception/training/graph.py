@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import logging
 import warnings
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from seg_perception.training.networks import full_size
 
 OPSET = 18
+# It warns of every operator of torchvision, which is not needed.
+logging.getLogger('torch.onnx._internal.exporter._registration').setLevel(logging.ERROR)
 LEAST_LOGIT = -80.0
 """Logits relative to the pixel's largest are cut here: e^-80 is still a float32."""
 

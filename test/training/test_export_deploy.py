@@ -1,6 +1,8 @@
 """Export of a small network: contract, parity, precisions, metadata, and graphs that TensorRT's parser takes."""
 
 import shutil
+import importlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -162,6 +164,11 @@ def test_folding_norms_changes_nothing(name: str) -> None:
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
 
 
+def test_the_exporter_does_not_ask_for_torchvision() -> None:
+    registration = importlib.import_module('torch.onnx._internal.exporter._registration')
+    assert not registration.logger.isEnabledFor(logging.WARNING)
+
+
 def test_a_graph_that_disagrees_is_not_written(
     exported: Path, new_run: NewRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,7 +199,7 @@ def write_camvid(folder: Path, mapping: str, names: list[str]) -> None:
     (folder / 'classes.csv').write_text('\n'.join(['id,name,role', *rows]) + '\n', encoding='utf-8')
 
 
-def test_a_shipped_checkpoint_needs_no_more_than_its_data(tmp_path: Path) -> None:
+def test_a_shipped_checkpoint_needs_no_more_than_its_data(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_camvid(tmp_path / 'camvid', 'camvid.yaml', ['0016E5_00001', '0016E5_07960', '0006R0_f03300'])
     write_camvid(tmp_path / 'camvid_no_lanes', 'camvid_no_lanes.yaml', ['0016E5_00002'])
     checkpoint = share_file('engines/deeplab_accurate.pt')

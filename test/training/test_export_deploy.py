@@ -1,8 +1,8 @@
 """Export of a small network: contract, parity, precisions, metadata, and graphs that TensorRT's parser takes."""
 
-import shutil
 import importlib
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 

@@ -89,7 +89,7 @@ def command(recording: str, lane_width: float | None, limit: int, tolerance: flo
     off = _print(now, pose.translation_m[2], estimate, len(frames))
     _print_horizon(camera, pose, estimate)
     better = _corrected(pose, estimate).mounting()
-    click.echo('estimated extrinsics (m, rad): ' + ','.join(f'{v:.4g}' for v in better))
+    click.echo('estimated extrinsics (m, rad): ' + ','.join(str(round(v, 4) + 0.0) for v in better))
     middle = frames[len(frames) // 2]
     picture = draw_check(to_rgb(middle.image), camera, pose, estimate)
     if not cv2.imwrite(str(out), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):

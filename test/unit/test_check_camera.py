@@ -106,7 +106,7 @@ def test_the_estimate_can_be_given_as_extrinsics(recording, tmp_path):
     arguments = [str(recording), '--camera-info', str(recording.parent / 'camera_info.yaml'), '--lane-width', '3.5']
     arguments += ['--out', str(tmp_path / 'check.png'), '--extrinsics']
     first = CliRunner().invoke(command, [*arguments, '1.6,0,1.2,0,0.08,0'], standalone_mode=False)
-    (line,) = [t for t in first.output.splitlines() if t.startswith('estimated extrinsics (m, rad): 1.6,0,')]
+    (line,) = [t for t in first.output.splitlines() if t.startswith('estimated extrinsics (m, rad): 1.6,0.0,')]
     again = CliRunner().invoke(command, [*arguments, line.rpartition(' ')[2]], standalone_mode=False)
     assert (first.return_value, again.return_value) == (3, 0), again.output
 

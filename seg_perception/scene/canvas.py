@@ -1,8 +1,8 @@
-"""Solids drawn over the ground, far to near.
+"""Solids drawn over the ground, near to far.
 
 A pixel's label is what the ray through its centre hits first. Faces are filled with OpenCV, which also touches
 pixels that a polygon only grazes, so every pixel along an outline is decided by intersecting its ray with the prism.
-What is drawn first is only which face a pixel shows; its colour is found once, when all are drawn.
+A pixel once taken stays as it is, so what is hidden costs next to nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.camera import CameraModel, Pose, max_angle_rad
-from seg_perception.scene.prism import clip_polygon, entered_face, prism_planes
+from seg_perception.scene.prism import clip_polygon, entered_face, prism_planes, stack_outlines
 from seg_perception.scene.rays import Rays
 from seg_perception.scene.types import OTHER, Float, Image, Part, Solid
 
@@ -57,10 +57,9 @@ class Canvas:
         self._eye = np.asarray(pose.translation_m)
         self._limit = np.tan(max_angle_rad(camera) * 0.99)
         self._margins = np.where(rays.bounds[:, :2].any(axis=1), 0.0, NEAREST_M)
-        self._shown = np.zeros(labels.shape, np.uint16)
-        """Number of the face that a pixel shows, 0 for none."""
-        self._faces: list[tuple[_Prism, int]] = []
-        """The faces by their number, from 1."""
+        self._flat = rays.directions.reshape(-1, 3)
+        self._free: Image = np.full(labels.shape, 255, np.uint8)
+        """0 where a solid is drawn."""
 
     def shadows(self, placed: Sequence[Placed]) -> None:
         """Darken the ground under and around vehicles and people."""
@@ -68,58 +67,57 @@ class Canvas:
             (p.outlines_m[0] - p.centre_m) * 1.12 + p.centre_m + (0.1, -0.15) for p in placed if p.solid.label != OTHER
         ]
         flat = [self._clipped(self._optical(np.column_stack([o, np.zeros(len(o))]))) for o in outlines]
-        polygons = self._projected([f for f in flat if len(f)])
-        if not polygons:
-            return
         mask = np.zeros(self._labels.shape, np.uint8)
-        for polygon in polygons:
+        for polygon in self._projected([f for f in flat if len(f)]):
             cv2.fillPoly(mask, [polygon], 110, shift=SUBPIXEL_BITS)
-        part = np.s_[self._rays.first_row :]
-        shade = cv2.subtract(255, cv2.blur(mask[part], (5, 5)))
-        self._image[part] = cv2.multiply(self._image[part], cv2.merge([shade] * 3), scale=1 / 255)
+        mask, image = mask[self._rays.first_row :], self._image[self._rays.first_row :]
+        x, y, width, height = cv2.boundingRect(mask)
+        if width:
+            part = np.s_[max(0, y - 4) : y + height + 4, max(0, x - 4) : x + width + 4]
+            shade = cv2.subtract(255, cv2.blur(mask[part], (5, 5)))
+            cv2.multiply(image[part], cv2.merge([shade] * 3), dst=image[part], scale=1 / 255)
 
     def draw(self, placed: Sequence[Placed]) -> None:
-        """Draw solids, in this order."""
-        seen = [self._prisms(p) for p in placed]
-        polygons = iter(self._projected([corners for prisms in seen for p in prisms for _, corners in p.faces]))
-        for p, prisms in zip(placed, seen, strict=True):
-            for prism in prisms:
-                self._fill(prism, [next(polygons) for _ in prism.faces])
+        """Draw solids, given near to far."""
+        prisms = self._prisms(placed) if placed else []
+        polygons = iter(self._projected([corners for seen in prisms for p in seen for _, corners in p.faces]))
+        for p, seen in zip(placed, prisms, strict=True):
             if p.solid.crown is not None:
                 self._crown(p)
-        self._paint()
+            for prism in seen:
+                self._fill(prism, [next(polygons) for _ in prism.faces])
 
     def _optical(self, points: Float) -> Float:
         return np.asarray((points - self._eye) @ self._pose.rotation)
 
-    def _prisms(self, placed: Placed) -> list[_Prism]:
-        """Return the parts of a solid that may be in the picture."""
-        prisms = []
-        for part, outline in zip(placed.solid.parts, placed.outlines_m, strict=True):
-            count = len(outline)
-            corners = np.empty((2 * count, 3))
-            corners[:count, :2] = corners[count:, :2] = outline
-            corners[:count, 2], corners[count:, 2] = part.z_min_m, part.z_max_m
-            optical = self._optical(corners)
-            inside = optical @ self._rays.bounds.T >= self._margins
-            if not inside.any(axis=0).all():
-                continue
-            normals, offsets = prism_planes(outline, part.z_min_m, part.z_max_m)
+    def _prisms(self, placed: Sequence[Placed]) -> list[list[_Prism]]:
+        """Return, for each solid, its parts that may be in the picture, the last to be drawn over the others first."""
+        prisms: list[list[_Prism]] = [[] for _ in placed]
+        parts = [(i, part) for i, p in enumerate(placed) for part in p.solid.parts]
+        stack = stack_outlines([outline for p in placed for outline in p.outlines_m])
+        corners = np.empty((len(stack.corners), 2, 3))
+        corners[..., :2] = stack.corners[:, None]
+        corners[..., 2] = np.repeat([(part.z_min_m, part.z_max_m) for _, part in parts], stack.counts, axis=0)
+        optical = self._optical(corners)
+        inside = (optical @ self._rays.bounds.T >= self._margins).any(axis=1)
+        for n in np.flatnonzero(np.logical_or.reduceat(inside, stack.starts).all(axis=1)).tolist():
+            own = np.s_[stack.starts[n] : stack.starts[n] + stack.counts[n]]
+            i, part = parts[n]
+            normals, offsets = prism_planes(stack.normals[own], stack.offsets[own], part.z_min_m, part.z_max_m)
             distance = offsets - normals @ self._eye
-            faces = []
-            for k in np.flatnonzero(distance < -1e-6).tolist():
-                corner = _face(count, k)
-                polygon = optical[corner]
-                if not inside[corner].all():
-                    polygon = self._clipped(polygon)
-                if len(polygon):
-                    faces.append((k, polygon))
+            faces = [(k, self._clipped(_face(optical[own], k))) for k in np.flatnonzero(distance < 0).tolist()]
+            faces = [(k, polygon) for k, polygon in faces if len(polygon)]
             if faces:
-                prisms.append(_Prism(part, outline, placed.solid.label, normals, distance, faces))
+                prisms[i].insert(0, _Prism(part, stack.corners[own], placed[i].solid.label, normals, distance, faces))
         return prisms
 
     def _clipped(self, optical: Float) -> Float:
         """Return the piece of a planar polygon [N, 3] that is in front of the camera and in the picture; [0, 3] if none."""
+        inside = optical @ self._rays.bounds.T >= self._margins
+        if inside.all():
+            return optical
+        if not inside.any(axis=0).all():
+            return np.empty((0, 3))
         for plane, margin in zip(self._rays.bounds, self._margins, strict=True):
             optical = clip_polygon(optical, plane, margin)
             if len(optical) < 3:
@@ -148,55 +146,50 @@ class Canvas:
         left, top = max(0, (x >> SUBPIXEL_BITS) - 1), max(0, (y >> SUBPIXEL_BITS) - 1)
         right = min(self._camera.width, (x + width >> SUBPIXEL_BITS) + 3)
         bottom = min(self._camera.height, (y + height >> SUBPIXEL_BITS) + 3)
-        if right <= left or bottom <= top:
+        window = np.s_[top:bottom, left:right]
+        free, rays = self._free[window], self._rays.directions[window]
+        if right <= left or bottom <= top or not cv2.countNonZero(free):
             return
-        face = np.zeros((bottom - top, right - left), np.uint8)
-        edge = np.zeros_like(face)
+        face, edge = np.zeros((2, *free.shape), np.uint8)
         corner = np.array([left, top], np.int32) << SUBPIXEL_BITS
         for (k, _), polygon in zip(prism.faces, polygons, strict=True):
             cv2.fillPoly(face, [polygon - corner], k + 1, shift=SUBPIXEL_BITS)
-            cv2.polylines(edge, [polygon - corner], True, 1, 3, shift=SUBPIXEL_BITS)
-        border = np.nonzero(edge)
-        rays = self._rays.directions.reshape(*self._labels.shape, 3)[top + border[0], left + border[1]]
-        face[border] = entered_face(rays, prism.normals, prism.distance)
-        number = np.zeros(len(prism.distance) + 1, np.uint16)
-        for k in np.flatnonzero(prism.distance < -1e-6).tolist():
-            self._faces.append((prism, k))
-            number[k + 1] = len(self._faces)
-        np.copyto(self._shown[top:bottom, left:right], number[face], where=face > 0)
+            cv2.polylines(edge, [polygon - corner], True, 255, 3, shift=SUBPIXEL_BITS)
+        edge = cv2.findNonZero(cv2.bitwise_and(edge, free))
+        if edge is not None:
+            column, row = edge[:, 0].T
+            pixels = (top + row) * self._camera.width + left + column
+            face[row, column] = entered_face(self._flat.take(pixels, axis=0), prism.normals, prism.distance)
+        cv2.bitwise_and(face, free, dst=face)
+        taken = face > 0
+        np.copyto(free, 0, where=taken)
+        np.copyto(self._labels[window], prism.label, where=taken)
+        for k, _ in prism.faces:
+            mine = cv2.compare(face, k + 1, cv2.CMP_EQ)
+            x, y, width, height = cv2.boundingRect(mine)
+            if width:
+                box = np.s_[y : y + height, x : x + width]
+                cv2.copyTo(self._colors(prism, k, rays[box]), mine[box], self._image[window][box])
 
-    def _paint(self) -> None:
-        """Give every pixel that shows a face its colour and label."""
-        shown = self._shown.ravel()
-        pixels = np.flatnonzero(shown)
-        pixels = pixels[np.argsort(shown[pixels], kind='stable')]
-        ends = np.cumsum(np.bincount(shown[pixels], minlength=len(self._faces) + 1))
-        rays, image, labels = self._rays.directions[pixels], self._image.reshape(-1, 3), self._labels.ravel()
-        for i, (prism, k) in enumerate(self._faces):
-            mine = slice(ends[i], ends[i + 1])
-            if mine.start < mine.stop:
-                image[pixels[mine]] = self._colors(prism, k, rays[mine])
-                labels[pixels[mine]] = prism.label
-
-    def _colors(self, prism: _Prism, k: int, rays: npt.NDArray[np.float32]) -> Image | tuple[int, int, int]:
-        """Return the colours, uint8 [N, 3] or one, that rays [N, 3] see on a face."""
+    def _colors(self, prism: _Prism, k: int, rays: npt.NDArray[np.float32]) -> Image:
+        """Return the colours, uint8 [h, w, 3], that rays [h, w, 3] see on the plane of a face."""
         part, outline = prism.part, prism.outline_m
         if k >= len(outline):
-            return part.top
+            return np.full(rays.shape, part.top, np.uint8)
         normal, start, texture = prism.normals[k], outline[k], part.sides[k]
         side = outline[(k + 1) % len(outline)] - start
         along = side / (side @ side)
-        axes = np.array([normal, [*along, 0.0], [0.0, 0.0, 1.0]], np.float32)
-        toward, across, up = axes @ rays.T
         height, width = texture.shape[:2]
-        reach = np.float32(prism.distance[k]) / toward
-        u = reach * across + np.float32((self._eye[:2] - start) @ along)
-        v = (np.float32(part.z_max_m - self._eye[2]) - reach * up) / np.float32(part.z_max_m - part.z_min_m)
-        column = np.clip((u * width).astype(np.int32), 0, width - 1)
-        row = np.clip((v * height).astype(np.int32), 0, height - 1)
-        light = 0.82 + 0.18 * float(normal[:2] @ (0.6, -0.8))
-        shaded = cv2.convertScaleAbs(texture, alpha=light).reshape(-1, 3)
-        return np.asarray(shaded[row * width + column], np.uint8)
+        rise = height / (part.z_max_m - part.z_min_m)
+        # A ray r meets the plane at r * distance / (normal . r): texture coordinates are linear in r but for that division.
+        reach = prism.distance[k] * np.array([[*along * width, 0.0], [0.0, 0.0, -rise]])
+        shift = np.array([(self._eye[:2] - start) @ along * width, (part.z_max_m - self._eye[2]) * rise]) - 0.5
+        matrix = np.zeros((3, 4))
+        matrix[:2, :3] = reach + shift[:, None] * normal
+        matrix[2, :3] = normal
+        place = cv2.perspectiveTransform(rays, matrix)
+        seen = cv2.remap(texture, place, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(cv2.convertScaleAbs(seen, alpha=0.82 + 0.18 * float(normal[:2] @ (0.6, -0.8))), np.uint8)
 
     def _crown(self, placed: Placed) -> None:
         """A picture turned to the camera; it hangs above all that drives and hides no ground."""
@@ -213,17 +206,21 @@ class Canvas:
         x0, y0, x1, y1 = max(0, left), max(0, top), min(width, left + size), min(height, top + size)
         if size < 2 or x0 >= x1 or y0 >= y1:
             return
+        free = self._free[y0:y1, x0:x1]
+        if not cv2.countNonZero(free):
+            return
         picture = cv2.resize(placed.solid.crown, (size, size), interpolation=cv2.INTER_LINEAR)
         picture = picture[y0 - top : y1 - top, x0 - left : x1 - left]
-        solid = picture[..., 3] > 127
-        self._image[y0:y1, x0:x1][solid] = picture[..., :3][solid]
-        self._labels[y0:y1, x0:x1][solid] = placed.solid.label
-        self._shown[y0:y1, x0:x1][solid] = 0
+        solid = cv2.bitwise_and(cv2.compare(picture[..., 3], 127, cv2.CMP_GT), free)
+        cv2.copyTo(picture[..., :3], solid, self._image[y0:y1, x0:x1])
+        np.copyto(self._labels[y0:y1, x0:x1], placed.solid.label, where=solid > 0)
+        cv2.subtract(free, solid, dst=free)
 
 
-def _face(count: int, k: int) -> list[int]:
-    """Return which corners make face k of a prism: those of its bottom come first, then those of its top."""
+def _face(corners: Float, k: int) -> Float:
+    """Return the corners of face k of a prism, given those of its bottom and top, [N, 2, 3]."""
+    count = len(corners)
     if k >= count:
-        return list(range(count, 2 * count)) if k == count else list(range(count))
+        return corners[:, 1 if k == count else 0]
     following = (k + 1) % count
-    return [k, following, count + following, count + k]
+    return corners[[k, following, following, k], [0, 0, 1, 1]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from seg_perception.scene.prism import stack_outlines
 from seg_perception.scene.types import Float
 
 
@@ -20,47 +21,45 @@ def far_to_near(outlines: list[Float], eye: Float) -> list[int]:
     """
     if not outlines:
         return []
-    starts = np.cumsum([0, *(len(o) for o in outlines[:-1])])
-    corners = np.vstack(outlines)
-    owner = np.repeat(np.arange(len(outlines)), [len(o) for o in outlines])
-    edges = np.vstack([np.roll(o, -1, axis=0) - o for o in outlines])
-    normals = np.column_stack([edges[:, 1], -edges[:, 0]]) / np.linalg.norm(edges, axis=1, keepdims=True)
-    offsets = (normals * corners).sum(axis=1)
-    gap = np.minimum.reduceat(corners @ normals.T - offsets, starts, axis=0)  # [solid, edge]
-    best = np.maximum.reduceat(gap, starts, axis=1)  # [solid j, solid i]: widest gap beyond an edge of i
-    eye_outside = normals @ eye - offsets > 0
-    low, high = _bearings(corners - eye, starts, owner)
-    distance = np.minimum.reduceat(np.linalg.norm(corners - eye, axis=1), starts)
+    stack = stack_outlines(outlines)
+    repeated = np.arange(stack.counts.max()) % stack.counts[:, None] + stack.starts[:, None]
+    corners, normals, offsets = stack.corners[repeated], stack.normals[repeated], stack.offsets[repeated]
+    low, high = _bearings(corners - eye)
+    distance = np.linalg.norm(corners - eye, axis=2).min(axis=1)
     centre = (low + high) / 2
     half = (high - low) / 2
     apart = np.abs((centre[:, None] - centre + np.pi) % (2 * np.pi) - np.pi) > half[:, None] + half
-    before: list[set[int]] = [set() for _ in outlines]
-    for i, j in np.argwhere(np.triu(~apart, 1)):
-        first, second = (i, j) if best[j, i] >= best[i, j] else (j, i)  # the separating edge belongs to `first`
-        edge = starts[first] + int(gap[second, owner == first].argmax())
-        if gap[second, edge] < -0.01:
-            hidden, hider = (i, j) if distance[i] > distance[j] else (j, i)
-        else:
-            hidden, hider = (first, second) if eye_outside[edge] else (second, first)
-        before[int(hider)].add(int(hidden))
-    return _sort(before, distance)
+    i, j = np.nonzero(np.triu(~apart, 1))
+    gap = np.empty((2, len(i)))
+    eye_beyond = np.empty((2, len(i)), np.bool_)
+    for k, (a, b) in enumerate(((i, j), (j, i))):
+        gaps = (normals[a] @ corners[b].transpose(0, 2, 1)).min(axis=2) - offsets[a]  # of b beyond each edge of a
+        widest = np.arange(len(i)), gaps.argmax(axis=1)
+        gap[k] = gaps[widest]
+        eye_beyond[k] = ((normals @ eye - offsets)[a] > 0)[widest]
+    by_i = gap[0] >= gap[1]  # whose edge separates them
+    j_first = np.where(by_i, ~eye_beyond[0], eye_beyond[1])
+    j_first = np.where(gap.max(axis=0) < -0.01, distance[i] <= distance[j], j_first)
+    return _sort(np.where(j_first, (j, i), (i, j)).T, distance)
 
 
-def _bearings(relative: Float, starts: npt.NDArray[np.intp], owner: npt.NDArray[np.intp]) -> tuple[Float, Float]:
-    """Lowest and highest bearing of each outline, not wrapped inside one outline."""
-    angle = np.arctan2(relative[:, 1], relative[:, 0])
-    reference = angle[starts][owner]
-    turned = reference + (angle - reference + np.pi) % (2 * np.pi) - np.pi
-    return np.minimum.reduceat(turned, starts), np.maximum.reduceat(turned, starts)
+def _bearings(relative: Float) -> tuple[Float, Float]:
+    """Lowest and highest bearing of outlines [N, n, 2], not wrapped inside one outline."""
+    angle = np.arctan2(relative[..., 1], relative[..., 0])
+    turned = angle[:, :1] + (angle - angle[:, :1] + np.pi) % (2 * np.pi) - np.pi
+    return turned.min(axis=1), turned.max(axis=1)
 
 
-def _sort(before: list[set[int]], distance: Float) -> list[int]:
-    """Topological order; a cycle (overlapping solids) is broken at the farthest one."""
-    waiting = set(range(len(before)))
+def _sort(pairs: npt.NDArray[np.intp], distance: Float) -> list[int]:
+    """Topological order of pairs [N, 2] (before, after), far to near; a cycle (overlapping solids) is broken at the farthest one."""
+    before = [0] * len(distance)  # sets of solids, a bit for each
+    for first, second in pairs.tolist():
+        before[second] |= 1 << first
+    waiting, undrawn = np.argsort(-distance).tolist(), (1 << len(distance)) - 1
     order: list[int] = []
     while waiting:
-        ready = [i for i in waiting if not before[i] & waiting] or list(waiting)
-        pick = max(ready, key=lambda i: float(distance[i]))
-        order.append(pick)
+        pick = next((i for i in waiting if not before[i] & undrawn), waiting[0])
         waiting.remove(pick)
+        undrawn ^= 1 << pick
+        order.append(pick)
     return order

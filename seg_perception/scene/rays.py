@@ -21,11 +21,11 @@ Float32 = npt.NDArray[np.float32]
 class Rays(NamedTuple):
     """Constant for one camera at one mounting."""
 
-    directions: Float32  # [H * W, 3] vehicle frame; zero where the pixel has no ray
+    directions: Float32  # [H, W, 3] vehicle frame; zero where the pixel has no ray
     first_row: int  # of the image part that holds ground
     ground_x: Float32  # [h, W] where the ray meets the ground, vehicle frame; clipped to HORIZON_M
     ground_y: Float32
-    is_ground: npt.NDArray[np.bool_]  # [h, W]
+    is_ground: Image  # [h, W] 1 or 0
     far_row: int  # rows of that part above this one use the coarse picture
     backdrop: Image  # [H, W, 3] sky
     grain: Image  # [H, W, 3] sensor noise around NOISE_LEVEL
@@ -61,11 +61,11 @@ def camera_rays(camera: CameraModel, pose: Pose) -> Rays:
     (left, top), (right, bottom) = tangent.min(axis=0) - 0.01, tangent.max(axis=0) + 0.01
     bounds = np.array([[1, 0, -left], [-1, 0, right], [0, 1, -top], [0, -1, bottom], [0, 0, 1.0]])
     return Rays(
-        directions,
+        directions.reshape(*shape, 3),
         first,
         x,
         y,
-        is_ground[part],
+        is_ground[part].astype(np.uint8),
         int(near.argmax()) if near.any() else len(near),
         _sky(down),
         _grain(shape),

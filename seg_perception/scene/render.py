@@ -1,4 +1,4 @@
-"""Pictures and exact labels of one camera: ground by a ray per pixel, solids by the painter's algorithm."""
+"""Pictures and exact labels of one camera: ground by a ray per pixel, solids from near to far."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def render(
     canvas = Canvas(camera, pose, rays, image, labels)
     canvas.shadows(placed)
     order = far_to_near([p.outlines_m[0] for p in placed], np.asarray(pose.translation_m[:2]))
-    canvas.draw([placed[i] for i in order])
+    canvas.draw([placed[i] for i in reversed(order)])
     # A lens and a sensor: no edge is sharp to the pixel, no surface without noise.
     grain = np.roll(rays.grain, 37 * moment % image.shape[0], axis=0)
     soft = cv2.GaussianBlur(image, (3, 3), 0.6)
@@ -38,12 +38,16 @@ def render(
 
 def _draw_ground(rays: Rays, ground: Ground, road: Road, pose: Pose, image: Image, labels: Image) -> None:
     r, t = pose.rotation.astype(np.float32), np.asarray(pose.translation_m, np.float32)
-    x = r[0, 0] * rays.ground_x + r[0, 1] * rays.ground_y + t[0]
-    y = r[1, 0] * rays.ground_x + r[1, 1] * rays.ground_y + t[1]
-    place = road.coordinates(x, y)
+    x, y = (r[k, 0] * rays.ground_x for k in (0, 1))
+    for k, odom in enumerate((x, y)):
+        odom += r[k, 1] * rays.ground_y
+        odom += t[k]
+    row, column = cv2.split(road.coordinates(x, y))
     # Raster cell (i, j) covers [i, i + 1) cells: its centre is half a cell in.
-    row = (place[..., 0] - np.float32(ground.start_m)) * np.float32(1 / CELL_M) - np.float32(0.5)
-    column = (place[..., 1] + np.float32(HALF_WIDTH_M)) * np.float32(1 / CELL_M) - np.float32(0.5)
+    for place, start in ((row, ground.start_m), (column, -HALF_WIDTH_M)):
+        place -= np.float32(start)
+        place *= np.float32(1 / CELL_M)
+        place -= np.float32(0.5)
     part, constant = np.s_[rays.first_row :], cv2.BORDER_CONSTANT
     sampled = cv2.remap(ground.labels, column, row, cv2.INTER_NEAREST, None, constant, PAVEMENT)
     far, near = np.s_[: rays.far_row], np.s_[rays.far_row :]
@@ -52,5 +56,5 @@ def _draw_ground(rays: Rays, ground: Ground, road: Road, pose: Pose, image: Imag
     if rays.far_row:
         u, v = (column[far] - np.float32(1.5)) / 4, (row[far] - np.float32(1.5)) / 4
         picture[far] = cv2.remap(ground.coarse, u, v, cv2.INTER_LINEAR, None, constant, GRASS)
-    np.copyto(labels[part], sampled, where=rays.is_ground)
-    np.copyto(image[part], picture, where=rays.is_ground[..., None])
+    cv2.copyTo(sampled, rays.is_ground, labels[part])
+    cv2.copyTo(picture, rays.is_ground, image[part])

@@ -24,9 +24,10 @@ def render(
     rays = camera_rays(camera, pose)
     image = rays.backdrop.copy()
     labels = np.full(image.shape[:2], OTHER, np.uint8)
-    _draw_ground(rays, ground, road, odom_from_vehicle, image, labels)
     canvas = Canvas(camera, pose, rays, image, labels)
-    canvas.shadows(placed)
+    if rays.first_row < camera.height:
+        _draw_ground(rays, ground, road, odom_from_vehicle, image, labels)
+        canvas.shadows(placed)
     order = far_to_near([p.outlines_m[0] for p in placed], np.asarray(pose.translation_m[:2]))
     canvas.draw([placed[i] for i in reversed(order)])
     # A lens and a sensor: no edge is sharp to the pixel, no surface without noise.

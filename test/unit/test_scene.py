@@ -65,6 +65,13 @@ def test_every_label_is_what_the_pixels_ray_meets_first(drive, index):
     assert set(np.unique(labels)) >= {ROAD, LANE_MARKING, PAVEMENT, OTHER}
 
 
+def test_a_camera_that_looks_up_sees_houses_and_sky_only():
+    up = Pose.mounted(1.6, 0.0, 1.4, 0.0, math.radians(-40.0), 0.0)
+    view = Drive(1, {'up': (CAMERA, up)}, length_m=20.0).frame(3).cameras['up']
+    assert (view.labels == OTHER).all()
+    assert np.unique(view.image.reshape(-1, 3), axis=0).shape[0] > 100
+
+
 def test_the_same_seed_gives_the_same_drive_in_any_order(drive):
     again = Drive(1, {'front': (CAMERA, POSE)}, length_m=60.0)
     later, first = again.frame(9), again.frame(2)

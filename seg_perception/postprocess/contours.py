@@ -28,6 +28,9 @@ CLEARANCE_M = 0.4
 UPRIGHT_M = 2.0
 """Of what stands at the end of the range this much is looked at, from the ground up."""
 
+MOST_ROLL = 0.75
+"""Sine of the roll up to which an image column runs down to where things stand."""
+
 
 @dataclass(frozen=True, slots=True)
 class ContourConfig:
@@ -123,14 +126,19 @@ def obstacle_footprints(
 
     In each image column of a connected obstacle the lowest pixel is the contact candidate. A column is split from its
     neighbour where the range jumps by more than the view under a vehicle explains; over smaller jumps the lower hull
-    spans from wheel to wheel.
+    spans from wheel to wheel. A camera that lies on its side or hangs upside down sees no contact this way and gives none.
 
     Args:
         labels: uint8 [h, w] class ids.
         camera: intrinsics at the size of `labels`.
         pose: optical frame in the vehicle.
     """
+    right, down = pose.rotation[2, :2]  # how far the image's axes point up
+    if abs(right) > MOST_ROLL or down > 0:
+        return ()
     rows = ground_rows(camera, pose, config.max_range_m)
+    if rows.start == rows.stop:
+        return ()
     top = max(0, rows.start - math.ceil(UPRIGHT_M * camera.fy / config.max_range_m))
     seen = labels[top : rows.stop]
     rings = _large_rings(role_mask(seen, label_map, Role.OBSTACLE), config)

@@ -94,6 +94,30 @@ def test_footprint_is_the_near_side_of_a_box():
     assert footprint.contact_m[[0, -1]] == pytest.approx(np.array([[15.0, 1.0], [15.0, -1.0]]), abs=0.7)
 
 
+def test_a_camera_that_sees_ground_beyond_the_range_alone_has_no_footprint():
+    """A telephoto lens sees the road from 60 m on."""
+    tele = replace(CAMERA, fx=4000.0, fy=4000.0, distortion=())
+    assert (
+        obstacle_footprints(np.full((320, 480), VEHICLE, np.uint8), DEFAULT_LABELS, ContourConfig(), tele, MOUNT) != ()
+    )
+    near = ContourConfig(max_range_m=5.0)
+    assert obstacle_footprints(np.full((320, 480), VEHICLE, np.uint8), DEFAULT_LABELS, near, tele, MOUNT) == ()
+
+
+@pytest.mark.parametrize('roll_deg', [0, 30, 90, 180, -100])
+def test_a_rolled_camera_places_the_front_of_a_box_right_or_not_at_all(roll_deg):
+    """Upside down, the lowest pixel of a box is its top, which meets the ground far behind it."""
+    mount = Pose.mounted(0.5, 0.2, 1.5, math.radians(roll_deg), 0.1, 0.0)
+    labels = np.full((320, 480), ROAD, np.uint8)
+    box = np.array([(x, y, z) for x in (10.0, 12.0) for y in (-1.0, 1.0) for z in (0.0, 1.0)])
+    hull = cv2.convexHull(CAMERA.project(mount.inverse().transform(box))[0].astype(np.float32)[:, None])
+    cv2.fillConvexPoly(labels, np.round(hull).astype(np.int32), VEHICLE)
+    found = obstacle_footprints(labels, DEFAULT_LABELS, ContourConfig(), CAMERA, mount)
+    assert len(found) == (abs(roll_deg) < 45)
+    for footprint in found:
+        assert footprint.contact_m[:, 0].min() == pytest.approx(10.0, abs=0.6)
+
+
 def test_view_under_the_body_does_not_split_or_move_a_footprint():
     labels = scene()
     labels[150:220, 200:280] = VEHICLE

@@ -99,8 +99,12 @@ def occupancy(odds: Odds, free: int, occupied: int) -> npt.NDArray[np.int8]:
 
 
 def probabilities(odds: Odds, unit: float) -> npt.NDArray[np.int8]:
-    """Return 0..100, the probability of being occupied, and -1 where nothing is known; a new array."""
+    """Return 0..100, the probability of being occupied, and -1 where nothing is known; a new array.
+
+    50 says as little: what was forgotten, or lies hidden behind an obstacle, is left with a few counts.
+    """
     known = odds != 0
     cells = np.full(odds.shape, UNKNOWN, np.int8)
     cells[known] = np.rint(100 / (1 + np.exp(unit * odds[known].astype(np.float32))))
+    cells[cells == 50] = UNKNOWN
     return cells

@@ -32,6 +32,10 @@ GAIN = 0.4
 """Share of an image's log-odds that enters the memory: consecutive images are not independent."""
 
 
+LEAST_FADE = 1 / 64
+"""Evidence fades by this share at once, or waits: a smaller change of a count would be rounded away, again and again."""
+
+
 class Look(NamedTuple):
     """What one camera saw, where the vehicle was, and how long ago that was."""
 
@@ -51,6 +55,7 @@ class OdomMemory:
         side = max(config.columns, config.rows)
         self.odds: Odds = np.zeros((side, side), np.int16)
         self._spare = np.zeros_like(self.odds)
+        self._faded_s = 0.0  # time that has passed since evidence faded
         self._corner: tuple[int, int] | None = None  # in whole cells of the odom frame
         self._circle: Evidence = np.zeros((0, 0), np.int8)  # polar evidence by bearing in odom; zero but for `_filled`
         self._filled: tuple[tuple[slice, slice], ...] = ()
@@ -70,8 +75,14 @@ class OdomMemory:
         side = len(self.odds)
         corner = (round(x / c.resolution_m - side / 2), round(y / c.resolution_m - side / 2))
         moved = (0, 0) if self._corner is None else (corner[0] - self._corner[0], corner[1] - self._corner[1])
-        if seconds > 0 or moved != (0, 0):
-            self._shift(moved, self._share(seconds))
+        self._faded_s += seconds
+        share = self._share(self._faded_s)
+        if share > 1 - LEAST_FADE:
+            share = 1.0
+        else:
+            self._faded_s = 0.0
+        if share < 1 or moved != (0, 0):
+            self._shift(moved, share)
         self._corner = corner
 
     def _share(self, age_s: float) -> float:

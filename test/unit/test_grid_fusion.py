@@ -1,6 +1,7 @@
 """Evidence over cameras and time."""
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.grid import FREE, OCCUPIED, UNKNOWN, GridConfig, GridMapper, Observation
+from seg_perception.grid.memory import OdomMemory
 from seg_perception.labels import DEFAULT_LABELS
 
 ROAD, VEHICLE, OTHER = 0, 3, 5
@@ -89,6 +91,28 @@ def test_an_obstacle_counts_at_once_and_what_it_hides_is_no_longer_free():
     grid = m.update([observe(wall(9.0), 1.0, odom=STILL)])
     assert (grid.cells[40, 45:48] == OCCUPIED).any()
     assert (grid.cells[40, 50:] != FREE).all()
+
+
+@pytest.mark.parametrize('odom', [None, STILL])
+def test_as_a_probability_too_what_is_hidden_or_forgotten_is_unknown(odom):
+    """50 of 100 is half the cost of a wall to a planner, -1 is unknown."""
+    m = GridMapper(replace(CONFIG, probabilities=True), DEFAULT_LABELS)
+    for i in range(5):
+        grid = m.update([observe(wall(9.0), 0.1 * i, odom=odom)])
+    assert (at(grid, *np.meshgrid(np.arange(10.0, 16.0, 0.2), np.arange(-1.0, 1.0, 0.2))) == UNKNOWN).all()
+    blind = np.full_like(OPEN, 255)
+    for i in range(100):
+        grid = m.update([observe(blind, 1.0 + 0.1 * i, odom=odom)])
+    assert (grid.cells == UNKNOWN).all()
+
+
+def test_evidence_halves_in_its_half_life_however_often_images_come():
+    """Eight cameras out of step at 30 images/s: a change by less than half a count must not be lost each time."""
+    memory = OdomMemory(GridConfig(resolution_m=2.0, half_life_s=60.0))
+    memory.odds[:] = np.iinfo(np.int16).max
+    for _ in range(120 * 240):
+        memory.advance(STILL, 1 / 240)
+    assert memory.odds.max() == pytest.approx(np.iinfo(np.int16).max / 4, rel=0.02)
 
 
 def test_a_car_that_crosses_leaves_nothing_behind():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ AHEAD = 4
 
 CLOCK_PERIOD_S = 0.01
 LATE_S = 0.05
+STOP_POLL_S = 0.05
 LAST_DELIVERY_S = 5.0
 """How long the last messages may take to reach subscribers that do not lose any; gone publishers send nothing again."""
 
@@ -85,8 +85,8 @@ def play(recording: Playable, config: PlayConfig, on_image: Callable[[], None] =
         on_image: called after each published image, for progress.
     """
     use_large_segment()
-    stop = threading.Event()
-    previous = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+    stop = Stop()
+    previous = {s: signal.signal(s, stop.set) for s in (signal.SIGINT, signal.SIGTERM)}
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         player = _Player(recording, config, stop, on_image)
@@ -97,10 +97,30 @@ def play(recording: Playable, config: PlayConfig, on_image: Callable[[], None] =
             signal.signal(number, handler)
 
 
+class Stop:
+    """A flag for a signal handler: `threading.Event.set` takes a lock that the thread it interrupts may hold in `wait`."""
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def set(self, *_: Any) -> None:
+        """Raise the flag; arguments of a signal handler are accepted."""
+        self._set = True
+
+    def is_set(self) -> bool:
+        """Return whether the flag is up."""
+        return self._set
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep so long, or until the flag is up; return whether it is."""
+        end = time.monotonic() + seconds
+        while not self._set and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, STOP_POLL_S))
+        return self._set
+
+
 class _Player:
-    def __init__(
-        self, recording: Playable, config: PlayConfig, stop: threading.Event, on_image: Callable[[], None]
-    ) -> None:
+    def __init__(self, recording: Playable, config: PlayConfig, stop: Stop, on_image: Callable[[], None]) -> None:
         self._recording, self._config, self._stop, self._on_image = recording, config, stop, on_image
         self._node = rclpy.create_node('seg_perception_play')
         self._publishers: dict[str, Any] = {}

@@ -202,3 +202,18 @@ def test_nothing_played_is_an_error(player, client, tmp_path):
 def test_a_drive_that_is_rendered_first_says_so_at_once(player):
     process = player('scene:7', '--fps', '2')
     assert process.stdout.readline() == 'scene:7: rendering 40 images, then they are played\n'
+
+
+def test_a_signal_at_any_moment_of_a_wait_ends_it():
+    """Signals every fifth of a millisecond meet each place in `wait`; a lock taken there would hang."""
+    code = (
+        'import signal, time; from seg_perception.ros.player import Stop; '
+        'stop = Stop(); calls = []; '
+        'signal.signal(signal.SIGALRM, lambda *_: (calls.append(1), stop.set(), setattr(stop, "_set", False))); '
+        'signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002); '
+        'end = time.monotonic() + 2.0\n'
+        'while time.monotonic() < end: stop.wait(0.0001)\n'
+        'signal.setitimer(signal.ITIMER_REAL, 0); print(len(calls))'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=30)
+    assert int(done.stdout) > 100, done.stderr

@@ -33,6 +33,7 @@ Example:
 )
 @click.option('--json', 'json_file', type=OutputFile(), help='Write all figures to FILE.')
 @click.option('--report', type=click.Path(path_type=Path), help='Write an HTML page into this folder.')
+@click.option('--card', metavar='TEXT', help="Note the accuracy in the model's card; TEXT says on which images.")
 def command(
     model: Path,
     images: Path,
@@ -45,6 +46,7 @@ def command(
     foreign: bool,
     json_file: Path | None,
     report: Path | None,
+    card: str | None,
 ) -> None:
     """Measure MODEL (an exported .onnx) on labelled images, through the same pipeline as the node.
 
@@ -80,6 +82,10 @@ def command(
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=1) + '\n', encoding='utf-8')
     _show(figures)
+    if card is not None:
+        from seg_perception.training.card import add_accuracy
+
+        click.echo(f'{add_accuracy(engine.spec.path, card, figures)}: accuracy noted')
 
 
 def _show(figures: dict[str, Any]) -> None:

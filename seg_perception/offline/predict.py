@@ -26,6 +26,7 @@ UInt8 = npt.NDArray[np.uint8]
 class _Prepared(NamedTuple):
     frames: list[RecordedFrame]
     inputs: list[UInt8]
+    aspects: list[float]
     read_s: float
 
 
@@ -58,7 +59,7 @@ def _predicted(engine: Engine, item: tuple[_Prepared, Prediction | None]) -> lis
     labels, confidence = stored or _infer(engine, batch.inputs)
     share_ms = 0.0 if stored else (time.perf_counter() - start) * 1e3 / len(batch.frames)
     return [
-        Predicted(frame, rgb, labels[i].copy(), confidence[i].copy(), share_ms, batch.read_s)
+        Predicted(frame, rgb, labels[i].copy(), confidence[i].copy(), share_ms, batch.read_s, batch.aspects[i])
         for i, (frame, rgb) in enumerate(zip(batch.frames, batch.inputs, strict=True))
     ]
 
@@ -72,16 +73,18 @@ def _infer(engine: Engine, inputs: list[UInt8]) -> Prediction:
 def _prepared(recording: Recording, shape: tuple[int, int, int], max_batch: int) -> Iterator[_Prepared]:
     frames: list[RecordedFrame] = []
     inputs: list[UInt8] = []
+    aspects: list[float] = []
     for frame in recording.frames():
         if frames and (frame.stamp_ns != frames[0].stamp_ns or len(frames) == max_batch):
-            yield _Prepared(frames, inputs, time.perf_counter())
-            frames, inputs = [], []
+            yield _Prepared(frames, inputs, aspects, time.perf_counter())
+            frames, inputs, aspects = [], [], []
         rgb = np.empty(shape, np.uint8)
         to_network(frame.image, rgb)
         frames.append(_shrunk(frame, rgb))
         inputs.append(rgb)
+        aspects.append(frame.image.width / frame.image.height)
     if frames:
-        yield _Prepared(frames, inputs, time.perf_counter())
+        yield _Prepared(frames, inputs, aspects, time.perf_counter())
 
 
 def _shrunk(frame: RecordedFrame, rgb: UInt8) -> RecordedFrame:

@@ -29,7 +29,7 @@ from seg_perception.offline.run_folder import RunFolder
 from seg_perception.offline.sink import Sink
 from seg_perception.offline.statistics import FrameFigures, LeastCertain
 from seg_perception.offline.stored import Predicted, StoredEngine
-from seg_perception.offline.video_picture import RunVideo
+from seg_perception.offline.video_picture import RunVideo, in_proportion
 from seg_perception.pipeline import CameraResult, Frame, Pipeline, PipelineConfig, Result
 from seg_perception.postprocess import Lanes, above_ground
 
@@ -204,16 +204,17 @@ class _Run:
                 draw.lane_lines(picture, result.lanes, r.camera_model, pose)
         for message in self._messages.of(result, [p.frame.frame_id for p in batch], overlays):
             self._bag.write(message)
-        self._encode.put(([*zip(result.cameras, overlays, strict=True)], result.grid, result.lanes))
-        self._gather(batch, result, overlays)
+        shown = [in_proportion(picture, p.aspect) for p, picture in zip(batch, overlays, strict=True)]
+        self._encode.put(([*zip(result.cameras, shown, strict=True)], result.grid, result.lanes))
+        self._gather(batch, result, shown)
 
-    def _gather(self, batch: list[Predicted], result: Result, overlays: list[Any]) -> None:
+    def _gather(self, batch: list[Predicted], result: Result, shown: list[Any]) -> None:
         free, known = None, None
         if result.grid is not None:
             free = statistics.finite(result.grid.free_ahead_m)
             known = float(np.mean(result.grid.cells != UNKNOWN))
         now = time.perf_counter()
-        for p, r, picture in zip(batch, result.cameras, overlays, strict=True):
+        for p, r, picture in zip(batch, result.cameras, shown, strict=True):
             confidence, uncertain = statistics.confidence_figures(
                 r.confidence[: rows_above_hood(len(r.labels), self._config.hood)]
             )

@@ -34,6 +34,8 @@ class Predicted(NamedTuple):
     """Its share of the run; 0 when the labels come from an interrupted run."""
     read_s: float
     """When it was decoded, by time.perf_counter."""
+    aspect: float
+    """Width by height of the camera's image."""
 
 
 class StoredEngine:

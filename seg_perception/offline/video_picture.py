@@ -28,6 +28,7 @@ class RunVideo:
         self._path, self._cameras = path, cameras
         self._writer: VideoWriter | None = None
         self._latest: dict[str, UInt8] = {}
+        self._blank: UInt8 = np.zeros((0, 0, 3), np.uint8)
         self._first_ns: int | None = None
         self._with_grid = False
 
@@ -39,11 +40,15 @@ class RunVideo:
         Raises:
             RecordingError: the disk is full.
         """
+        self._blank = np.zeros_like(seen[0][1]) if self._writer is None else self._blank
+        height, width, _ = self._blank.shape
         for result, overlay in seen:
-            self._latest[result.camera] = overlay
-        newest, height = seen[-1][0], seen[0][1].shape[0]
-        blank = np.zeros_like(seen[0][1])
-        pictures = [self._latest.get(c, blank) for c in self._cameras]
+            fits = overlay.shape == self._blank.shape
+            self._latest[result.camera] = (
+                overlay if fits else np.asarray(cv2.resize(overlay, (width, height)), np.uint8)
+            )
+        newest = seen[-1][0]
+        pictures = [self._latest.get(c, self._blank) for c in self._cameras]
         self._with_grid = grid is not None if self._writer is None else self._with_grid
         if self._with_grid:
             pictures.append(_grid_panel(grid, lanes, newest, height))
@@ -64,6 +69,13 @@ class RunVideo:
         """
         if self._writer is not None:
             self._writer.close()
+
+
+def in_proportion(picture: UInt8, aspect: float) -> UInt8:
+    """Stretch a picture [h, w, 3] of the network's size to `aspect`, width by height, of the camera; the width is even."""
+    height = picture.shape[0]
+    width = 2 * max(1, round(height * aspect / 2))
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def _grid_panel(grid: OccupancyGrid | None, lanes: Lanes | None, result: CameraResult, height: int) -> UInt8:

@@ -6,10 +6,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seg_perception.engine.onnxrt import read_spec
-from seg_perception.training.export import Exported
+from seg_perception.engine.siblings import variant
+from seg_perception.errors import ModelError
+
+if TYPE_CHECKING:
+    from seg_perception.training.export import Exported
 
 
 def write_card(folder: Path, name: str, exported: Sequence[Exported]) -> Path:
@@ -37,13 +41,22 @@ def write_card(folder: Path, name: str, exported: Sequence[Exported]) -> Path:
     return path
 
 
-def add_accuracy(folder: Path, name: str, file: str, figures: dict[str, Any]) -> None:
-    """Note the measured accuracy of one file in the card."""
-    path = folder / f'{name}.json'
-    card = json.loads(path.read_text(encoding='utf-8'))
-    card['files'][file]['accuracy'] = figures
+def add_accuracy(model: Path, images: str, figures: dict[str, Any]) -> Path:
+    """Note in the card beside `model` what `evaluation.measure.summary` says of it; `images` says what it was measured on.
+
+    Raises:
+        ModelError: there is no card, or it holds another file of that name.
+    """
+    path = model.with_name(f'{variant(model)[0]}.json')
+    card = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {'files': {}}
+    entry = card['files'].get(model.name, {})
+    if entry.get('sha256') != figures['sha256']:
+        raise ModelError(f'{path} is no card of this {model.name}; `seg_perception export` writes both')
+    known = {name: round(iou, 5) for name, iou in figures['iou'].items() if iou is not None}
+    entry['accuracy'] = {'images': images, **known, 'ece': round(figures['ece'], 5)}
     path.write_text(json.dumps(card, indent=1) + '\n', encoding='utf-8')
     path.with_suffix('.md').write_text(_markdown(card), encoding='utf-8')
+    return path
 
 
 def _markdown(card: dict[str, Any]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
+import pytest
 from rosbags.highlevel import AnyReader
 
 from seg_perception.engine.fake import FakeEngine
@@ -102,6 +104,19 @@ def test_cameras_of_one_stamp_are_one_batch(tmp_path, made, process_run, countin
     topics = [topic for topic, *_ in read_back(summary.folder)]
     assert topics.count('/seg_perception/left/labels') == topics.count('/seg_perception/right/labels') == 3
     assert topics.count('/seg_perception/drivable_area') == 3
+
+
+def test_the_video_shows_cameras_in_their_own_proportions(tmp_path, process_run):
+    """The network squeezes 16:9 into 3:2; people should not have to look at that."""
+    (tmp_path / 'frames').mkdir()
+    wide = np.zeros((90, 160, 3), np.uint8)
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / 'frames' / f'{i}.png'), cv2.circle(wide.copy(), (80, 45), 40, (255, 255, 255), -1))
+    folder = process_run(tmp_path / 'frames', tmp_path / 'out', FakeEngine(90, 120)).folder
+    _, picture = cv2.VideoCapture(str(folder / 'video.mp4')).read()
+    assert picture.shape == (90, 160, 3)
+    _, column = np.nonzero(picture[30:, :, 1] > 100)  # below the time
+    assert column.max() - column.min() == pytest.approx(80, abs=6)
 
 
 def test_things_on_the_ground_on_request(write_bag, tmp_path, process_run, read_back):

@@ -17,6 +17,7 @@ from seg_perception.errors import ConfigError, DataError, ModelError, RecordingE
 from seg_perception.evaluation.truth import read_truth_table
 from seg_perception.labels import DEFAULT_LABELS, Role
 
+ENGINES = Path(__file__).parents[2] / 'engines'
 CLASSES = 'id,name,role\n3,Asphalt,road\n5,Paint,lane\n7,Car,obstacle\n8,Sky,other\n9,Unknown,void\n'
 SIZE = (64, 96)
 ASPHALT, PAINT, CAR, SKY, UNKNOWN = 3, 5, 7, 8, 9
@@ -136,6 +137,25 @@ def test_the_report_holds_tables_and_pictures(data: Path) -> None:
     assert page.count('data:image/png;base64,') == 2
     assert page.count('data:image/jpeg;base64,') == 4
     assert f'{figures["iou"]["drivable"]:.4f}' in page
+
+
+def test_the_card_takes_the_accuracy_of_the_file_it_describes_and_of_no_other(data: Path, monkeypatch) -> None:
+    monkeypatch.chdir(data)
+    card = json.loads((ENGINES / 'deeplab_fast.json').read_text(encoding='utf-8'))
+    entry = card['files'].pop('deeplab_fast.onnx')
+    card['files'] = {'fake': entry}
+    (data / 'fake.json').write_text(json.dumps(card), encoding='utf-8')
+    args = ['m.onnx', '--images', 'images', '--labels', 'labels', '--classes', 'classes.csv', '--card', 'my street']
+    refused = CliRunner().invoke(command, args)
+    assert isinstance(refused.exception, ModelError)
+    assert 'fake.json is no card of this fake' in str(refused.exception)
+    entry['sha256'] = PaintedEngine(height=SIZE[0], width=SIZE[1]).spec.sha256
+    (data / 'fake.json').write_text(json.dumps(card), encoding='utf-8')
+    figures = run(data, '--card', 'my street')
+    noted = json.loads((data / 'fake.json').read_text(encoding='utf-8'))['files']['fake']['accuracy']
+    assert noted['images'] == 'my street'
+    assert noted['drivable'] == pytest.approx(figures['iou']['drivable'], abs=1e-5)
+    assert f'{figures["iou"]["drivable"]:.4f}' in (data / 'fake.md').read_text(encoding='utf-8')
 
 
 def test_the_folder_of_the_figures_is_made(data: Path) -> None:

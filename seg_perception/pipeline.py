@@ -54,6 +54,27 @@ class CameraResult(NamedTuple):
     visible: Visible | None = None
     """What the grid saw with this camera, for `grid.ground_points`; None when it gave no evidence."""
 
+    def observation(self) -> Observation:
+        """Return what grid and lanes need.
+
+        Raises:
+            CameraError: `problem`, or calibration or pose is not known.
+        """
+        if self.problem:
+            raise self.problem
+        if self.camera_model is None or self.vehicle_from_camera is None:
+            missing = 'camera_info' if self.camera_model is None else 'pose in the vehicle frame'
+            raise CameraError(f'{self.camera}: no {missing} has arrived; the grid leaves this camera out')
+        return Observation(
+            self.camera,
+            self.stamp_ns,
+            self.labels,
+            self.confidence,
+            self.camera_model,
+            self.vehicle_from_camera,
+            self.odom_from_vehicle,
+        )
+
 
 def motion_to(newest: CameraResult, other: CameraResult) -> Pose | None:
     """Return the vehicle's pose at `other` in its frame at `newest`, along the ground: a body that nods lifts nothing off it.
@@ -211,7 +232,7 @@ class Pipeline:
         usable = []
         for i, r in enumerate(results):
             try:
-                usable.append(_observation(r))
+                usable.append(r.observation())
             except CameraError as error:
                 results[i] = r._replace(problem=error)
         wrong = self.mapper.check(usable)
@@ -231,14 +252,3 @@ class Pipeline:
         return self._tracker.update(
             [o._replace(vehicle_from_camera=pose) for o, pose in zip(usable, on_ground, strict=True)]
         )
-
-
-def _observation(r: CameraResult) -> Observation:
-    if r.problem:
-        raise r.problem
-    if r.camera_model is None or r.vehicle_from_camera is None:
-        missing = 'camera_info' if r.camera_model is None else 'pose in the vehicle frame'
-        raise CameraError(f'{r.camera}: no {missing} has arrived; the grid leaves this camera out')
-    return Observation(
-        r.camera, r.stamp_ns, r.labels, r.confidence, r.camera_model, r.vehicle_from_camera, r.odom_from_vehicle
-    )

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from seg_perception.camera import Pose
 from seg_perception.errors import CameraError
-from seg_perception.grid import POINT, GridConfig, GroundPoints, Observation, ground_points
+from seg_perception.grid import POINT, GridConfig, GroundPoints, ground_points
 from seg_perception.labels import LabelMap
 from seg_perception.pipeline import CameraResult, motion_to
 from seg_perception.postprocess import (
@@ -84,7 +84,7 @@ def all_ground_points(results: Sequence[CameraResult], grid: GridConfig, labels:
     newest, found = newest_of(results), []
     for r in results:
         try:
-            points = ground_points(_observation(r), grid, labels, r.visible)
+            points = ground_points(r.observation(), grid, labels, r.visible)
         except CameraError:
             continue  # reported where the grid leaves this camera out
         motion = motion_to(newest, r)
@@ -108,7 +108,7 @@ def region_shapes(
     """Yield the outlines of the road ahead, closed, and where obstacles touch the ground, camera by camera."""
     newest = newest_of(results)
     for r in results:
-        seen, motion = _observation(r), motion_to(newest, r)
+        seen, motion = r.observation(), motion_to(newest, r)
         geometry = (seen.camera_model, above_ground(seen.vehicle_from_camera, ground_z_m))
         outlines = drivable_outlines(ego_road(r.labels, labels, *geometry), contours, *geometry)
         rings = [ring for o in outlines for ring in (o.ring_m, *(o.holes_m or ())) if ring is not None]
@@ -116,14 +116,6 @@ def region_shapes(
             yield Shape('road', r.camera, i, _moved(np.vstack([ring, ring[:1]]), motion), 0.1, ROAD)
         for i, footprint in enumerate(obstacle_footprints(r.labels, labels, contours, *geometry)):
             yield Shape('obstacles', r.camera, i, _moved(footprint.contact_m, motion), 0.25, OBSTACLE)
-
-
-def _observation(r: CameraResult) -> Observation:
-    assert r.camera_model is not None
-    assert r.vehicle_from_camera is not None
-    return Observation(
-        r.camera, r.stamp_ns, r.labels, r.confidence, r.camera_model, r.vehicle_from_camera, r.odom_from_vehicle
-    )
 
 
 def _moved(points_m: npt.NDArray[np.float64], motion: Pose | None) -> npt.NDArray[np.float64]:

@@ -10,7 +10,7 @@ from seg_perception.postprocess.contours import (
 from seg_perception.postprocess.ground import above_ground
 from seg_perception.postprocess.lane_tracker import LaneTracker
 from seg_perception.postprocess.lane_types import LaneConfig, LaneLine, Lanes
-from seg_perception.postprocess.masks import Masks, masks, role_mask
+from seg_perception.postprocess.masks import role_mask
 from seg_perception.postprocess.regions import CleanLabels, RegionConfig, RoleRegions, clean_labels, ego_road
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     'LaneLine',
     'LaneTracker',
     'Lanes',
-    'Masks',
     'Outline',
     'RegionConfig',
     'RoleRegions',
@@ -29,7 +28,6 @@ __all__ = [
     'clean_labels',
     'drivable_outlines',
     'ego_road',
-    'masks',
     'obstacle_footprints',
     'role_mask',
 ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +9,6 @@ import numpy.typing as npt
 from seg_perception.labels import LabelMap, Role
 
 UInt8 = npt.NDArray[np.uint8]
-
-
-class Masks(NamedTuple):
-    """One mask per role, each uint8 [h, w], 255 where the label has the role and 0 elsewhere."""
-
-    road: UInt8
-    lane: UInt8
-    obstacle: UInt8
 
 
 def role_mask(labels: UInt8, label_map: LabelMap, *roles: Role, out: UInt8 | None = None) -> UInt8:
@@ -31,9 +21,3 @@ def role_mask(labels: UInt8, label_map: LabelMap, *roles: Role, out: UInt8 | Non
     if ids and ids[-1] - ids[0] + 1 == len(ids):  # neighbouring ids: a third of the time of a table
         return np.asarray(cv2.inRange(labels, ids[0], ids[-1], dst=out), np.uint8)
     return np.asarray(cv2.LUT(labels, label_map.mask_lut(*roles), dst=out), np.uint8)
-
-
-def masks(labels: UInt8, label_map: LabelMap) -> Masks:
-    """Return the masks of road, lane markings and obstacles of `labels`, uint8 [h, w]."""
-    road, lane, obstacle = (role_mask(labels, label_map, r) for r in (Role.ROAD, Role.LANE, Role.OBSTACLE))
-    return Masks(road, lane, obstacle)

@@ -4,7 +4,7 @@ import pytest
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.errors import ConfigError
 from seg_perception.labels import DEFAULT_LABELS, VOID, Role
-from seg_perception.postprocess import RegionConfig, clean_labels, ego_road, masks, role_mask
+from seg_perception.postprocess import RegionConfig, clean_labels, ego_road, role_mask
 
 ROAD, LANE, PAVEMENT, VEHICLE, PERSON, OTHER = range(6)
 CAMERA = CameraModel(160, 120, 150.0, 150.0, 79.5, 59.5)
@@ -13,10 +13,12 @@ MOUNT = Pose.mounted(0.0, 0.0, 1.5, 0.0, 0.0, 0.0)
 
 def test_masks_follow_the_roles_of_the_model():
     labels = np.array([[0, 1, 2, 3, 4, 5, VOID]], np.uint8)
-    result = masks(labels, DEFAULT_LABELS)
-    assert result.road.tolist() == [[255, 0, 0, 0, 0, 0, 0]]
-    assert result.lane.tolist() == [[0, 255, 0, 0, 0, 0, 0]]
-    assert result.obstacle.tolist() == [[0, 0, 0, 255, 255, 0, 0]]
+    road, lane, obstacle = (
+        role_mask(labels, DEFAULT_LABELS, r).tolist() for r in (Role.ROAD, Role.LANE, Role.OBSTACLE)
+    )
+    assert road == [[255, 0, 0, 0, 0, 0, 0]]
+    assert lane == [[0, 255, 0, 0, 0, 0, 0]]
+    assert obstacle == [[0, 0, 0, 255, 255, 0, 0]]
 
 
 def test_role_mask_joins_roles():

@@ -56,8 +56,9 @@ def command(source: str, rate: float, loop: bool, clock: bool, wait_s: float, su
             stack.callback(playable.close)
         bar = stack.enter_context(tqdm(total=total, unit='frame', desc='playing', disable=None))
         played = play(playable, config, bar.update)
-    for topic, reason in played.left_out.items():
-        click.echo(f'not played: {topic}: {reason}', err=True)
+    for reason in dict.fromkeys(played.left_out.values()):
+        topics = [topic for topic, why in played.left_out.items() if why == reason]
+        click.echo(f'not played: {", ".join(topics)}: {reason}', err=True)
     for problem in recording.problems:
         click.echo(f'warning: {problem}', err=True)
     if not played.images and not played.interrupted:

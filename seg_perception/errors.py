@@ -38,7 +38,7 @@ class DataError(SegPerceptionError):
     """A labelled data set is inconsistent: unknown label id, missing label, other size, empty split."""
 
 
-def first_line(error: BaseException) -> str:
+def first_line(error: BaseException | str) -> str:
     """Return the beginning of what a library's error says, for a message of one line; its type where it says nothing."""
     lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]
+    return (lines[0] if lines else type(error).__name__)[:240]

@@ -35,7 +35,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from seg_perception.engine.base import NotInstalledError
-from seg_perception.errors import EngineError
+from seg_perception.errors import EngineError, first_line
 
 LOG = logging.getLogger(__name__)
 MODULES = ('tensorrt', 'tensorrt_rtx', 'tensorrt_rtx_bindings')
@@ -84,12 +84,6 @@ def load() -> TensorRt:
         'TensorRT is not installed; on a Jetson install the packages of JetPack (`sudo apt install tensorrt '
         'python3-libnvinfer`), on an RTX desktop `pip install tensorrt_rtx_cu13_bindings tensorrt_rtx_cu13_libs`'
     )
-
-
-def first_line(error: BaseException | str) -> str:
-    """Return the first line of a message, shortened: native libraries put whole logs into one exception."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:240]
 
 
 def get_logger(trt: TensorRt) -> Any:

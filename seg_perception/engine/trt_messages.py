@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from seg_perception.engine.trt_api import TensorRt, first_line
-from seg_perception.errors import EngineError
+from seg_perception.engine.trt_api import TensorRt
+from seg_perception.errors import EngineError, first_line
 
 
 def parse_message(parser: Any, path: Path, trt: TensorRt) -> str:

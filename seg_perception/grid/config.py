@@ -23,9 +23,7 @@ class GridConfig:
     ground_z_m: float = 0.0  # height of the ground in the vehicle frame
     min_confidence: float = 0.5  # a pixel at or below this says nothing
     max_row_m: float = 3.0  # ground that one pixel row covers beyond this length is unknown
-    obstacle_depth_m: float = (
-        0.3  # how far an obstacle extends behind its contact with the ground; a cell and a pixel row at least
-    )
+    obstacle_depth_m: float = 0.3  # of an obstacle behind its contact with the ground; a cell and a pixel row at least
     half_life_s: float = 0.7  # with odometry: evidence halves in this time
     hold_s: float = 0.2  # without odometry: a camera's last image counts this long
     pitch_sigma_rad: float = 0.002  # pitch uncertainty; evidence weakens with the range error it causes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from seg_perception import frames
 from seg_perception.camera import CameraModel
-from seg_perception.errors import CameraError, FrameError
+from seg_perception.errors import CameraError, ConfigError, FrameError
 from seg_perception.io import messages
 from seg_perception.ros import convert
 from seg_perception.ros.config import CameraConfig
@@ -170,3 +170,18 @@ def _same(a: CameraInfo, b: CameraInfo) -> bool:
         and (a.binning_x, a.binning_y) == (b.binning_x, b.binning_y)
         and a.roi == b.roi
     )
+
+
+def require_own_topics(inputs: Mapping[str, CameraInput]) -> None:
+    """Refuse one picture for two cameras, which would show what one sees in two places.
+
+    Raises:
+        ConfigError: which cameras take the same topic.
+    """
+    cameras: dict[str, str] = {}
+    for name, camera in inputs.items():
+        if camera.topic in cameras:
+            raise ConfigError(
+                f'cameras {cameras[camera.topic]} and {name} both take {camera.topic}; give each its own image_topic'
+            )
+        cameras[camera.topic] = name

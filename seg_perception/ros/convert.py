@@ -143,6 +143,14 @@ class GridOut:
         return self.message
 
 
+def occupancy_grid(message: GridMessage, frame: str) -> OccupancyGrid:
+    """Return the core's view of nav_msgs/OccupancyGrid; `frame` is what `OccupancyGrid.frame` calls that of its header."""
+    info = message.info
+    cells = np.array(message.data, np.int8).reshape(info.height, info.width)
+    x, y = info.origin.position.x, info.origin.position.y
+    return OccupancyGrid(cells, info.resolution, x, y, frame, stamp_ns(message.header.stamp), float('nan'))
+
+
 def point_cloud(points: GroundPoints, stamp: Time, frame_id: str) -> PointCloud2:
     """Return sensor_msgs/PointCloud2 with x, y, z (float32, metres), label and confidence (uint8)."""
     message = PointCloud2(

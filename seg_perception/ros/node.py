@@ -22,7 +22,7 @@ from seg_perception.engine.trt_progress import LogProgress
 from seg_perception.errors import ConfigError, SegPerceptionError
 from seg_perception.paths import default_model
 from seg_perception.ros import parameters
-from seg_perception.ros.camera_input import CameraInput
+from seg_perception.ros.camera_input import CameraInput, require_own_topics
 from seg_perception.ros.diagnostics import Diagnostics
 from seg_perception.ros.outputs import Outputs
 from seg_perception.ros.processor import Processor
@@ -101,7 +101,7 @@ class PerceptionNode(LifecycleNode):
             name: CameraInput(self, name, c, CameraStatus(name, self.get_logger().warning), worker.arrived)
             for name, c in self.camera_configs.items()
         }
-        self._require_own_topics()
+        require_own_topics(self.inputs)
         self._enable_inputs()
         self.processor = Processor(self, self.config, self.inputs, self._poses, engine, self._outputs)
         worker.serve(self.processor, self.inputs, self._on_crash)
@@ -112,16 +112,6 @@ class PerceptionNode(LifecycleNode):
             f'configured: {engine.spec.name} on {info.backend} ({info.device}, {info.precision}), cameras '
             f'{", ".join(self.config.cameras)}{reason}'
         )
-
-    def _require_own_topics(self) -> None:
-        """Refuse one picture for two cameras, which would show what one sees in two places."""
-        cameras: dict[str, str] = {}
-        for name, camera in self.inputs.items():
-            if camera.topic in cameras:
-                raise ConfigError(
-                    f'cameras {cameras[camera.topic]} and {name} both take {camera.topic}; give each its own image_topic'
-                )
-            cameras[camera.topic] = name
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to process images."""

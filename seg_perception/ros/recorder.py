@@ -90,11 +90,8 @@ class Recorder(Node):
         self.confidence[convert.stamp_ns(message.header.stamp)] = convert.image(message).pixels.copy()
 
     def _on_grid(self, message: GridMessage) -> None:
-        info, stamp = message.info, convert.stamp_ns(message.header.stamp)
-        cells = np.array(message.data, np.int8).reshape(info.height, info.width)
-        frame = self._base_frame.grid_frame(message.header.frame_id)
-        x, y = info.origin.position.x, info.origin.position.y
-        self.grids[stamp] = OccupancyGrid(cells, info.resolution, x, y, frame, stamp, float('nan'))
+        grid = convert.occupancy_grid(message, self._base_frame.grid_frame(message.header.frame_id))
+        self.grids[grid.stamp_ns] = grid
 
     def _on_odometry(self, message: Odometry) -> None:
         pose = message.pose.pose

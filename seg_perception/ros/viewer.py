@@ -9,8 +9,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import cv2
-import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import OccupancyGrid as GridMessage
@@ -21,8 +19,7 @@ from sensor_msgs.msg import Image
 
 from seg_perception.draw import grid_picture
 from seg_perception.errors import FrameError
-from seg_perception.frames import to_rgb
-from seg_perception.grid import OccupancyGrid
+from seg_perception.frames import jpeg, to_rgb
 from seg_perception.ros import convert
 from seg_perception.ros.base_frame import BaseFrame
 
@@ -31,7 +28,7 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 GRID = 'grid'
 """Name of the grid's picture; cameras cannot collide with it because theirs carry the prefix `camera `."""
 SEARCH_S = 1.0
-JPEG = [cv2.IMWRITE_JPEG_QUALITY, 80]
+JPEG_QUALITY = 80
 RATE_WINDOW = 30
 
 
@@ -192,20 +189,14 @@ class Viewer:
         self._show(stream, rgb)
 
     def _on_grid(self, message: Any) -> None:
-        info = message.info
-        cells = np.frombuffer(message.data, np.int8).reshape(info.height, info.width)
         assert self._base_frame  # known before the subscription
         frame = self._base_frame.grid_frame(message.header.frame_id)  # 'odom' draws no vehicle
-        origin = info.origin.position
-        grid = OccupancyGrid(
-            cells, info.resolution, origin.x, origin.y, frame, convert.stamp_ns(message.header.stamp), float('nan')
-        )
-        self._show(self._streams.setdefault(GRID, _Stream()), grid_picture(grid))
+        picture = grid_picture(convert.occupancy_grid(message, frame))
+        self._show(self._streams.setdefault(GRID, _Stream()), picture)
 
     def _show(self, stream: _Stream, rgb: Any) -> None:
-        _, encoded = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), JPEG)
         stream.problem = ''
         stream.size = rgb.shape[1], rgb.shape[0]
         stream.arrivals_s.append(time.monotonic())
-        stream.picture = Picture(stream.picture.number + 1, encoded.tobytes())
+        stream.picture = Picture(stream.picture.number + 1, jpeg(rgb, JPEG_QUALITY))
         self._changed()

@@ -34,6 +34,7 @@ setup(
         'filelock>=3.6',
         'jinja2>=3.0',
         'matplotlib>=3.5',
+        'numba>=0.55',
         'numpy>=1.21,<2.3',
         'onnxruntime>=1.16',
         'opencv-python-headless>=4.5.4,<5',

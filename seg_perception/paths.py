@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -35,3 +36,13 @@ def share_file(relative: str) -> Path:
 def default_model() -> Path:
     """Return the model that the node and the tools take when none is given."""
     return share_file(DEFAULT_MODEL)
+
+
+def changeable_by_others(path: Path) -> str:
+    """Say how others than this user and root could change a file or directory that holds code; '' when nobody can."""
+    status = path.stat()
+    if status.st_uid not in (os.getuid(), 0):
+        return f'belongs to user {status.st_uid}, not to {os.getuid()}'
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f'others may write to it; run `chmod go-w {path}`'
+    return ''

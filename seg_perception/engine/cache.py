@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import filelock
 import platformdirs
 
 from seg_perception.errors import EngineError
+from seg_perception.paths import changeable_by_others
 
 FORMAT = 1
 CACHE_VARIABLE = 'SEG_PERCEPTION_CACHE'
@@ -204,11 +204,9 @@ def check_private(path: Path) -> None:
     Raises:
         EngineError: it belongs to another user, or group or others may write.
     """
-    status = path.stat()
-    if status.st_uid not in (os.getuid(), 0):
-        raise EngineError(f'{path}: belongs to user {status.st_uid}, not to {os.getuid()}; plans run as code')
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise EngineError(f'{path}: others may write to it, and plans run as code; run `chmod go-w {path}`')
+    problem = changeable_by_others(path)
+    if problem:
+        raise EngineError(f'{path}: {problem} (plans run as code)')
 
 
 def _write_atomically(path: Path, data: bytes) -> None:

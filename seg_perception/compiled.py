@@ -1,0 +1,65 @@
+"""Loops compiled to machine code by Numba, where NumPy would need tens of passes over small arrays.
+
+Code is compiled when a module is imported and kept in `<user cache>/seg_perception/compiled` (NUMBA_CACHE_DIR moves it), so
+that it takes seconds once and nothing is compiled while a vehicle drives. The kept code is used while all files of the
+function's folder are unchanged: constants of other folders come in as arguments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+import platformdirs
+
+from seg_perception.paths import changeable_by_others
+
+Function = TypeVar('Function', bound=Callable[..., Any])
+
+
+def compiled(signature: str) -> Callable[[Function], Function]:
+    """Compile a function for the types of a Numba signature such as 'int8[:, ::1](uint8[:, :], float64)'.
+
+    An index outside an array raises IndexError, as in NumPy. The interpreter's lock is not held while it runs.
+    """
+
+    def decorate(function: Function) -> Function:
+        directory = _directory(Path(function.__code__.co_filename).parent)
+        options = {'nogil': True, 'boundscheck': True, 'error_model': 'numpy'}
+        if directory is None:
+            return cast(Function, numba.njit(signature, **options)(function))
+        given, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(directory)
+        try:
+            return cast(Function, numba.njit(signature, cache=True, **options)(function))
+        finally:
+            numba.config.CACHE_DIR = given
+
+    return decorate
+
+
+@cache
+def _directory(folder: Path) -> Path | None:
+    """Return where the code of a source folder is kept; None, with a warning, where it must be compiled at every start."""
+    sources = hashlib.sha256(str(folder).encode())
+    for file in sorted(folder.glob('*.py')):
+        sources.update(file.read_bytes())
+    given = os.environ.get('NUMBA_CACHE_DIR')
+    base = Path(given) if given else platformdirs.user_cache_path('seg_perception', appauthor=False) / 'compiled'
+    directory = base / sources.hexdigest()[:16]
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        problem = changeable_by_others(directory)
+    except OSError as error:
+        problem = f'cannot be created ({error.strerror})'
+    if not problem:
+        return directory
+    logging.getLogger(__name__).warning(
+        'compiled code is not kept, which costs seconds at every start: %s %s; set NUMBA_CACHE_DIR', directory, problem
+    )
+    return None

@@ -1,0 +1,89 @@
+"""Compiled loops: what is kept on disk, what is not trusted, and that an index outside an array is an error."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seg_perception import compiled
+
+ADD = """
+from seg_perception.compiled import compiled
+from {folder}.constant import STEP
+
+@compiled('int64[::1](int64[::1], int64)')
+def stepped(values, count):
+    out = values.copy()
+    for i in range(count):
+        out[i] += STEP
+    return out
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    folder = tmp_path / 'loops'
+    folder.mkdir()
+    (folder / '__init__.py').touch()
+    (folder / 'constant.py').write_text('STEP = 1\n')
+    (folder / 'add.py').write_text(ADD.format(folder='loops'))
+    return folder
+
+
+def run(package: Path, cache: Path, count: int = 2) -> subprocess.CompletedProcess[str]:
+    code = f'import numpy as np; from loops.add import stepped; print(stepped(np.zeros(2, np.int64), {count}).tolist())'
+    path = os.pathsep.join([str(package.parent), *sys.path])
+    environment = {**os.environ, 'NUMBA_CACHE_DIR': str(cache), 'PYTHONPATH': path}
+    return subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, env=environment, timeout=100, check=False
+    )
+
+
+def test_code_is_kept_and_a_constant_changed_in_another_file_is_noticed(package: Path, tmp_path: Path) -> None:
+    cache = tmp_path / 'cache'
+    assert run(package, cache).stdout == '[1, 1]\n'
+    kept = {p: p.stat().st_mtime_ns for p in cache.rglob('*.nbc')}
+    assert len(kept) == 1
+    assert run(package, cache).stdout == '[1, 1]\n'
+    assert {p: p.stat().st_mtime_ns for p in cache.rglob('*.nbc')} == kept
+    (package / 'constant.py').write_text('STEP = 5\n')
+    assert run(package, cache).stdout == '[5, 5]\n'
+
+
+def test_an_index_outside_an_array_is_an_error(package: Path, tmp_path: Path) -> None:
+    done = run(package, tmp_path / 'cache', count=3)
+    assert done.returncode == 1
+    assert 'IndexError' in done.stderr
+
+
+def test_a_directory_that_others_may_write_to_is_not_used(package: Path, tmp_path: Path) -> None:
+    cache = tmp_path / 'cache'
+    run(package, cache)
+    (kept,) = cache.iterdir()
+    kept.chmod(0o777)
+    done = run(package, cache)
+    assert done.stdout == '[1, 1]\n'
+    assert 'others may write to it' in done.stderr
+    assert 'NUMBA_CACHE_DIR' in done.stderr
+
+
+def test_without_a_place_for_it_code_is_compiled_at_every_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    blocked = tmp_path / 'file'
+    blocked.touch()
+    monkeypatch.setenv('NUMBA_CACHE_DIR', str(blocked))
+    compiled._directory.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING):
+            double = compiled.compiled('float64[::1](float64[::1])')(lambda values: values * 2)
+    finally:
+        compiled._directory.cache_clear()
+    assert double(np.ones(2)).tolist() == [2.0, 2.0]
+    assert 'compiled code is not kept' in caplog.text

@@ -23,15 +23,19 @@ from seg_perception.paths import changeable_by_others
 Function = TypeVar('Function', bound=Callable[..., Any])
 
 
-def compiled(signature: str) -> Callable[[Function], Function]:
-    """Compile a function for the types of a Numba signature such as 'int8[:, ::1](uint8[:, :], float64)'.
+IMAGE = numba.types.Array(numba.types.uint8, 2, 'A', readonly=True)
+"""An image of one channel as engines give it: maybe a part of a larger one, maybe not to be written."""
 
-    An index outside an array raises IndexError, as in NumPy. The interpreter's lock is not held while it runs.
+
+def compiled(signature: Any) -> Callable[[Function], Function]:
+    """Compile a function for the types of a Numba signature such as 'int8[:, ::1](uint8[:, :], float64)', or of `numba.types`.
+
+    Indices are checked against the size of arrays only where NUMBA_BOUNDSCHECK is 1. The interpreter's lock is not held.
     """
 
     def decorate(function: Function) -> Function:
         directory = _directory(Path(function.__code__.co_filename).parent)
-        options = {'nogil': True, 'boundscheck': True, 'error_model': 'numpy'}
+        options = {'nogil': True, 'error_model': 'numpy'}
         if directory is None:
             return cast(Function, numba.njit(signature, **options)(function))
         given, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(directory)
@@ -46,7 +50,7 @@ def compiled(signature: str) -> Callable[[Function], Function]:
 @cache
 def _directory(folder: Path) -> Path | None:
     """Return where the code of a source folder is kept; None, with a warning, where it must be compiled at every start."""
-    sources = hashlib.sha256(str(folder).encode())
+    sources = hashlib.sha256(f'{folder} {numba.config.BOUNDSCHECK}'.encode())
     for file in sorted(folder.glob('*.py')):
         sources.update(file.read_bytes())
     given = os.environ.get('NUMBA_CACHE_DIR')

@@ -9,8 +9,8 @@ import numpy as np
 
 from seg_perception.camera import Pose
 from seg_perception.errors import CameraError
-from seg_perception.grid.ahead import corridor, free_ahead_m, nearest_ahead_m
-from seg_perception.grid.cells import Odds, add_evidence, occupancy, probabilities, vehicle_cells
+from seg_perception.grid.ahead import free_ahead_m, nearest_ahead_m
+from seg_perception.grid.cells import LEAST, Odds, add_evidence, occupancy, probabilities, vehicle_cells
 from seg_perception.grid.config import GridConfig
 from seg_perception.grid.evidence import UNIT, Evidence, PixelEvidence
 from seg_perception.grid.memory import MEMORY_UNIT, Look, OdomMemory
@@ -154,7 +154,7 @@ class GridMapper:
 
     def _look(self, o: Observation, view: PolarView) -> Visible:
         rows = slice(view.first_row, view.last_row + 1)
-        return walk(view, self._pixels(o.labels[rows], o.confidence[rows]), self._config.resolution_m)
+        return walk(view, self._pixels(o.labels[rows], o.confidence[rows]))
 
     def _add_in_odom(
         self, observations: Sequence[Observation], seen: Sequence[Visible], stamp_ns: int, pose: Pose
@@ -181,7 +181,7 @@ class GridMapper:
         self._held = {name: held for name, held in self._held.items() if held[0] >= limit}
         odds: Odds = np.zeros((config.rows, config.columns), np.int16)
         for _, cells in self._held.values():
-            add_evidence(odds, cells.astype(np.int16), 1)
+            add_evidence(odds, 0, 0, cells, 1, LEAST)
         return odds
 
     def _snapshot(self, odds: Odds, unit: float) -> OccupancyGrid:
@@ -190,8 +190,7 @@ class GridMapper:
         limits = (math.ceil(self._free_log_odds / unit), math.floor(self._occupied_log_odds / unit))
         cells = probabilities(odds, unit) if config.probabilities else occupancy(odds, *limits)
         nearest_m = min(self._near_m.values(), default=math.inf)
-        strip = corridor(odds, origin_m, config, pose)
-        ahead = free_ahead_m(strip, config, *limits, nearest_m)
+        ahead = free_ahead_m(odds, origin_m, config, pose, limits, nearest_m)
         assert self._stamp_ns is not None
         return OccupancyGrid(
             cells, config.resolution_m, *origin_m, 'odom' if self._memory else 'vehicle', self._stamp_ns, ahead

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from seg_perception.camera import Pose
-from seg_perception.grid.cells import Odds, add_evidence, drop_free, look_up, mark, take_back
+from seg_perception.compiled import compiled
+from seg_perception.grid.cells import CellFromVehicle, Float, Odds, add_evidence, forget, look_up, mark
 from seg_perception.grid.config import GridConfig
 from seg_perception.grid.evidence import UNIT, Evidence
-from seg_perception.grid.lattice import cell_tables, centre, places, ranges_m
+from seg_perception.grid.lattice import cell_tables, centre, places
 from seg_perception.grid.walk import Visible
 
 MEMORY = 2.0
@@ -26,7 +26,7 @@ OCCUPIED_MEMORY = 1.2
 MEMORY_UNIT = MEMORY / np.iinfo(np.int16).max
 """Log-odds of one count: the 16 bits end where the memory does, so that saturation is the limit."""
 
-MOST_OCCUPIED = -OCCUPIED_MEMORY / MEMORY_UNIT
+MOST_OCCUPIED = round(-OCCUPIED_MEMORY / MEMORY_UNIT)
 
 GAIN = 0.4
 """Share of an image's log-odds that enters the memory: consecutive images are not independent."""
@@ -57,8 +57,6 @@ class OdomMemory:
         self._spare = np.zeros_like(self.odds)
         self._faded_s = 0.0  # time that has passed since evidence faded
         self._corner: tuple[int, int] | None = None  # in whole cells of the odom frame
-        self._circle: Evidence = np.zeros((0, 0), np.int8)  # polar evidence by bearing in odom; zero but for `_filled`
-        self._filled: tuple[tuple[slice, slice], ...] = ()
 
     @property
     def origin_m(self) -> tuple[float, float]:
@@ -107,56 +105,47 @@ class OdomMemory:
         for look in looks:
             found = self._cells(look.visible, look.odom_from_vehicle)
             if found is not None:
-                part, cells = found
-                gain = round(GAIN * self._share(look.age_s) * UNIT / MEMORY_UNIT)
-                take_back(part, cells)
-                counts = cells.astype(np.int16)
-                drop_free(part, counts)
-                seen.append((part, counts, gain))
-        for part, counts, gain in seen:
-            add_evidence(part, counts, gain)
-            cv2.max(part, MOST_OCCUPIED, part)
+                forget(self.odds, *found)
+                seen.append((found, round(GAIN * self._share(look.age_s) * UNIT / MEMORY_UNIT)))
+        for found, gain in seen:
+            add_evidence(self.odds, *found, gain, MOST_OCCUPIED)
 
-    def _cells(self, visible: Visible, pose: Pose) -> tuple[Odds, Evidence] | None:
-        """Return the part of the window that a camera can see, and its evidence there; None when there is none."""
+    def _cells(self, visible: Visible, pose: Pose) -> tuple[int, int, Evidence] | None:
+        """Return the top row and left column of what a camera can see of the window, and its evidence there, if any."""
         view, step = visible.view, self._config.resolution_m
-        yaw, (x, y, _) = pose.yaw_rad, pose.translation_m
-        c, s = math.cos(yaw), math.sin(yaw)
-        origin = self.origin_m
-        to_cell = np.array([[c, -s, x - origin[0]], [s, c, y - origin[1]]]) / step
-        left, top, right, bottom = self._bounds(view.outline_m @ to_cell[:, :2].T + to_cell[:, 2])
+        yaw, (x, y, _), origin = pose.yaw_rad, pose.translation_m, self.origin_m
+        c, s = math.cos(yaw) / step, math.sin(yaw) / step
+        to_cell = (c, -s, (x - origin[0]) / step, s, c, (y - origin[1]) / step)
+        left, top, right, bottom = _bounds(view.outline_m, to_cell, len(self.odds))
         if left >= right or top >= bottom:
             return None
+        foot_x, foot_y = view.foot_m
+        foot = (c * foot_x - s * foot_y + to_cell[2], s * foot_x + c * foot_y + to_cell[5])
         # The nearest of the places in the tables to the centre of the first cell, counted from the foot point.
-        foot = to_cell[:, :2] @ view.foot_m + to_cell[:, 2]
         middle, every = centre(view.lattice), places(view.lattice)
         column, column_phase = divmod(round(every * (left + 0.5 - foot[0])) + middle, every)
         row, row_phase = divmod(round(every * (top + 0.5 - foot[1])) + middle, every)
         table = cell_tables(view.lattice)[row_phase][column_phase]
-        part = table[row : row + bottom - top, column : column + right - left]
-        cells = look_up(self._round(visible, yaw), part)
-        to_cell[:, 2] -= left, top
-        mark(cells, visible, to_cell)
-        return self.odds[top:bottom, left:right], cells
+        first_bearing = (view.first_bearing + round(yaw / view.lattice.step_rad)) % view.lattice.bearings
+        part = (row, column, bottom - top, right - left)
+        cells = look_up(visible.evidence, table, part, (view.first_range, first_bearing, view.lattice.bearings))
+        mark(cells, visible, (c, -s, to_cell[2] - left, s, c, to_cell[5] - top))
+        return top, left, cells
 
-    def _round(self, visible: Visible, yaw_rad: float) -> Evidence:
-        """Put what a camera sees at its bearings in odom; the memory is used again by the next camera."""
-        view = visible.view
-        shape = (view.lattice.bearings, len(ranges_m(view.lattice)))
-        if self._circle.shape != shape:
-            self._circle, self._filled = np.zeros(shape, np.int8), ()
-        for place in self._filled:
-            self._circle[place] = 0
-        columns = slice(view.first_range, view.first_range + len(view.ranges_m))
-        first = (view.first_bearing + round(yaw_rad / view.lattice.step_rad)) % shape[0]
-        count = min(len(visible.evidence), shape[0] - first)
-        self._filled = ((slice(first, first + count), columns), (slice(0, len(visible.evidence) - count), columns))
-        self._circle[self._filled[0]] = visible.evidence[:count]
-        self._circle[self._filled[1]] = visible.evidence[count:]
-        return self._circle
 
-    def _bounds(self, place: npt.NDArray[np.float64]) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom of the cells around places, within the window."""
-        side = len(self.odds)
-        left, top, width, height = cv2.boundingRect(place.astype(np.float32))
-        return max(left - 2, 0), max(top - 2, 0), min(left + width + 2, side), min(top + height + 2, side)
+@compiled('UniTuple(int64, 4)(float64[:, ::1], UniTuple(float64, 6), int64)')
+def _bounds(outline_m: Float, cell_from_vehicle: CellFromVehicle, side: int) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of the cells around places, within a square window."""
+    xx, xy, x0, yx, yy, y0 = cell_from_vehicle
+    left = top = math.inf
+    right = bottom = -math.inf
+    for x, y in outline_m:
+        column, row = xx * x + xy * y + x0, yx * x + yy * y + y0
+        left, right = min(left, column), max(right, column)
+        top, bottom = min(top, row), max(bottom, row)
+    return (
+        max(math.floor(left) - 2, 0),
+        max(math.floor(top) - 2, 0),
+        min(math.floor(right) + 3, side),
+        min(math.floor(bottom) + 3, side),
+    )

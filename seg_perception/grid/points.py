@@ -33,7 +33,7 @@ class _Cells(NamedTuple):
 @lru_cache(maxsize=32)
 def _cells(view: PolarView, config: GridConfig, width: int) -> _Cells:
     distance, bearing = np.moveaxis(cell_map(view, config).astype(np.intp), -1, 0)
-    pixel = view.pixels[np.maximum(bearing, 0), np.maximum(distance, 0)]
+    pixel = view.pixels.astype(np.intp)[np.maximum(bearing, 0), np.maximum(distance, 0)]
     row, column = np.nonzero((distance >= 0) & (pixel < (view.last_row - view.first_row + 1) * width))
     x = config.x_min_m + (column + 0.5) * config.resolution_m
     y = config.y_min_m + (row + 0.5) * config.resolution_m
@@ -60,13 +60,13 @@ def ground_points(
         visible: `GridMapper.visible` of this observation, when the grid has it already.
 
     Raises:
-        CameraError: the camera is below the ground or sees none.
+        CameraError: the camera is below the ground or sees none, or the labels have another size than the camera.
     """
     if visible is None:
         view = polar_view(observation.camera_model, observation.vehicle_from_camera, config)
         rows = slice(view.first_row, view.last_row + 1)
         pixels = _evidence(config, labels)(observation.labels[rows], observation.confidence[rows])
-        visible = walk(view, pixels, config.resolution_m)
+        visible = walk(view, pixels)
     tables = _cells(visible.view, config, observation.camera_model.width)
     # Neither nothing nor HIDDEN: every other value says something about the ground.
     cells = np.flatnonzero(np.take(visible.evidence.reshape(-1), tables.samples) & np.int8(-2) != 0)

@@ -19,6 +19,8 @@ from seg_perception.errors import CameraError
 from seg_perception.grid.config import GridConfig
 from seg_perception.grid.lattice import Float, Lattice, Places, lattice, ranges_m
 
+Index = npt.NDArray[np.int32]
+
 MIN_HEIGHT_M = 0.05
 KEPT_VIEWS = 32
 
@@ -34,18 +36,17 @@ class PolarView:
     ranges_m: Float  # [R] from the foot point
     bearings_rad: Float  # [B] in the vehicle frame, 0 ahead, positive left
     directions: Float  # [B, 2] the same as unit vectors
-    pixels: npt.NDArray[np.intp]  # [B, R] nearest one in image rows first_row..last_row, or how many these have
+    pixels: Index  # [B, R] nearest one in image rows first_row..last_row, or pixel_count
     first_row: int  # image rows outside first_row..last_row are never read
     last_row: int
-    nearest: npt.NDArray[np.intp]  # [B] index of the first range inside the image; R where there is none
-    depth_m: float  # of an obstacle behind its contact
+    pixel_count: int  # how many these rows have
+    nearest: Index  # [B] index of the first range inside the image; R where there is none
     contact_m: Float  # [R] range of a contact between a range and the one before
-    band_end: npt.NDArray[
-        np.intp
-    ]  # [R + 1] index one past an obstacle whose contact is at a range index: a pixel row at least
-    cut_off: npt.NDArray[np.intp]  # [R] the first index of an obstacle that ends before a range index
-    guard: npt.NDArray[np.intp]  # [B, R] ranges that half a pixel spans before a contact
-    weight: npt.NDArray[np.int8]  # [B, R] 127 x weight, which falls with the range error that pitch uncertainty causes
+    inside_m: Float  # [3] how far behind its contact an obstacle is asked for by cells, from half a cell on
+    band_end: Index  # [R + 1] index one past an obstacle whose contact is at a range index: a pixel row at least
+    cut_off: Index  # [R] the first index of an obstacle that ends before a range index
+    guard: Index  # [B, R] ranges that half a pixel spans before a contact
+    weight: npt.NDArray[np.float32]  # [R] 0..1, falls with the range error that pitch uncertainty causes
     outline_m: Float  # [N, 2] points around what is seen, vehicle frame
 
 
@@ -110,20 +111,21 @@ def _build_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarVie
         raise _no_ground(pose)
     rows = v[valid].round().astype(int)
     first_row, last_row = int(rows.min()), int(rows.max())
-    pixels = np.full(u.shape, (last_row - first_row + 1) * camera.width, np.intp)
+    pixel_count = (last_row - first_row + 1) * camera.width
+    pixels = np.full(u.shape, pixel_count, np.int32)
     pixels[valid] = (v[valid].round() - first_row) * camera.width + u[valid].round()
     nearest = np.where(valid.any(axis=0), valid.argmax(axis=0), len(ranges))
     # Half a pixel from the last free pixel's centre to the contact, half a range from a cell to its nearest range.
     half_pixel_m = np.where(valid, (np.abs(du) + np.abs(dv)) / (2 * np.maximum(spacing, 1e-9) ** 2), 0.0)
     half_pixel_m = np.where(valid, half_pixel_m, half_pixel_m.max(axis=1, keepdims=True))
     apart_m = np.diff(ranges, prepend=ranges[0] - (ranges[1] - ranges[0]))
-    guard = np.ceil(half_pixel_m / apart_m[:, None] + 0.5 - 1e-3).astype(np.intp)
+    guard = np.ceil(half_pixel_m / apart_m[:, None] + 0.5 - 1e-3).astype(np.int32)
     depth = max(config.obstacle_depth_m, config.resolution_m)
     pixel_row_m = (ranges**2 + height**2) / (height * camera.fy)
     band_end = np.append(np.searchsorted(ranges, ranges + np.maximum(depth, pixel_row_m)), len(ranges))
     band_end = np.maximum(band_end, np.minimum(np.arange(len(ranges) + 1) + 1, len(ranges)))
     range_sigma = config.pitch_sigma_rad * (ranges**2 + height**2) / height
-    weight = np.rint(127 / np.hypot(1.0, range_sigma)).astype(np.int8)
+    weight = (np.rint(127 / np.hypot(1.0, range_sigma)) / 127).astype(np.float32)
     return PolarView(
         pose.translation_m[:2],
         used,
@@ -135,13 +137,14 @@ def _build_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarVie
         np.ascontiguousarray(pixels.T),
         first_row,
         last_row,
-        nearest,
-        depth,
+        pixel_count,
+        nearest.astype(np.int32),
         np.append(ranges[0], (ranges[1:] + ranges[:-1]) / 2),
-        band_end,
-        np.searchsorted(band_end[:-1], np.arange(len(ranges)), side='left'),
+        np.maximum(np.array([0.0, 0.5, 0.75]) * depth, config.resolution_m / 2),
+        band_end.astype(np.int32),
+        np.searchsorted(band_end[:-1], np.arange(len(ranges)), side='left').astype(np.int32),
         np.ascontiguousarray(guard.T),
-        np.tile(weight, (len(bearings), 1)),
+        weight,
         _outline(pose, ranges, bearings, valid),
     )
 

@@ -6,37 +6,27 @@ ground is hidden.
 
 from __future__ import annotations
 
-from functools import lru_cache
+import math
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from seg_perception.grid.evidence import BLOCKS, GAP, HIDDEN, STEPS, SURE, UNSURE_SOLID, Evidence
+from seg_perception.compiled import compiled
+from seg_perception.errors import CameraError
+from seg_perception.grid.evidence import GAP, HIDDEN, STEPS, SURE, UNSURE_SOLID, Evidence
 from seg_perception.grid.visibility import PolarView
 
 EDGE = 8
 """Ranges, some five pixel rows, that the uncertain edge of an obstacle is followed towards the camera."""
 
-AROUND = np.array([*range(-1, -EDGE - 1, -1), *range(0, 9, 2)])[:, None]
-"""Ranges at which an obstacle is looked at: before its contact, and inside, as its very edge is the least certain part."""
+INSIDE = 8
+"""Ranges behind its contact up to which an obstacle is looked at, every second one: its very edge is the least certain part."""
 
 SOLID_GAIN = 2.5
 """Evidence of an obstacle in that of one pixel: many show it, and a place in motion has one image only to be marked."""
 
-INTO = np.array([0.0, 0.5, 0.75])
-"""Shares of an obstacle's depth at which cells are asked whether they have it."""
-
-Index = npt.NDArray[np.intp]
-
-
-class Contacts(NamedTuple):
-    """Where obstacles stand, one for each bearing that ends at one inside the picture."""
-
-    bearing: Index  # [N] index among those of the view
-    range_m: npt.NDArray[np.float64]  # [3, N] half a cell behind the contact, and deeper
-    evidence: Evidence  # [N]
+Index = npt.NDArray[np.int32]
 
 
 class Visible(NamedTuple):
@@ -44,97 +34,122 @@ class Visible(NamedTuple):
 
     view: PolarView
     evidence: Evidence  # [B, R]
-    contacts: Contacts
+    contact: Index  # [B] range index at which an obstacle stands inside the picture; R where none does
+    found: Evidence  # [B] evidence of that obstacle
 
 
-def walk(view: PolarView, image: Evidence, resolution_m: float) -> Visible:
+def walk(view: PolarView, image: Evidence) -> Visible:
     """Walk every bearing outwards.
 
     Args:
-        image: int8 [last_row - first_row + 2, w] evidence of the image rows that the view reads, and a row of zeros.
-        resolution_m: size of a cell.
+        image: int8 [n] evidence of the pixels that the view reads, and a zero after them: `PixelEvidence` of its rows.
+
+    Raises:
+        CameraError: the image has another size than the camera that the view is of.
     """
-    polar: Evidence = np.take(image.reshape(-1), view.pixels, mode='wrap')  # unlike 'raise' it needs no second buffer
-    count = len(view.ranges_m)
-    solid = polar.view(np.uint8) & BLOCKS == BLOCKS
-    contact = solid.argmax(axis=1)
-    blocked = np.flatnonzero(np.take(solid, contact + np.arange(0, solid.size, count)))
-    start, found, doubtful = _stand(polar, blocked, contact[blocked])
-    proved = np.maximum(contact[blocked] - doubtful, 0)
-    weight = view.weight[blocked, start]
-    found = (np.maximum(found * (weight * SOLID_GAIN) // 127, -STEPS).astype(np.int8) & np.int8(-2)) | np.int8(HIDDEN)
-    contact[:] = count
-    contact[blocked] = start
-    polar = np.asarray(cv2.multiply(polar, view.weight, polar, 1 / 127))
-    limit = _limit(view, contact)
-    limit[blocked] = np.minimum(limit[blocked], proved)
-    _hide(polar, limit, count)
-    before = np.flatnonzero(limit < contact)
-    _fill(polar, before, limit[before], contact[before], np.full(len(before), GAP, np.int8))
-    # A contact at the image's border lies nearer than anything seen: the obstacle ends where the view begins.
-    cut_off = start == view.nearest[blocked]
-    end = np.where(cut_off, start + 1, view.band_end[start])
-    begin = np.where(cut_off, view.cut_off[start], start)
-    _fill(polar, blocked, begin, end, found)
-    inside = ~cut_off
-    return Visible(view, polar, _contacts(view, blocked[inside], start[inside], found[inside], resolution_m))
+    if len(image) != view.pixel_count + 1:
+        raise CameraError(
+            f'{len(image) - 1} labels in the rows with ground; expected {view.pixel_count} as in camera_info'
+        )
+    evidence, contact, proved, strongest = _first_solids(image, view.pixels)
+    limit = _limits(contact, proved, view.guard)
+    found = _fill(evidence, contact, limit, strongest, view.weight, view.nearest, view.band_end, view.cut_off)
+    return Visible(view, evidence, contact, found)
 
 
-def _stand(polar: Evidence, blocked: Index, start: Index) -> tuple[Index, Evidence, Index]:
-    """Move contacts to the near edge of the obstacle's uncertain rim.
+@compiled('Tuple((int8[:, ::1], int32[::1], int32[::1], int8[::1]))(int8[::1], int32[:, ::1])')
+def _first_solids(image: Evidence, pixels: Index) -> tuple[Evidence, Index, Index, Evidence]:
+    """Find the near edge of the first confident solid along each bearing.
 
     Returns:
-        the contacts, the strongest evidence inside, and how many ranges of doubtful ground lie before the contact given.
+        evidence, int8 [B, R], defined before the solid only; [B] where the solid stands, R for none; up to where the ground
+        before it is surely free; and the strongest evidence inside it.
     """
-    # A first or last range may see the end of another bearing, which is nothing.
-    around = np.take(polar.reshape(-1), AROUND + (blocked * polar.shape[1] + start), mode='clip')
-    rim, inside = around[:EDGE] == UNSURE_SOLID, around[EDGE:]
-    inside *= inside & np.int8(1)
-    doubtful = around[:EDGE].view(np.uint8) < SURE  # negative numbers are the largest ones
-    return start - _leading(rim), inside.min(axis=0), _leading(doubtful)
+    bearings, ranges = pixels.shape
+    evidence = np.empty((bearings, ranges), np.int8)
+    contact = np.full(bearings, ranges, np.int32)
+    proved = np.full(bearings, ranges, np.int32)
+    strongest = np.zeros(bearings, np.int8)
+    for b in range(bearings):
+        solid = ranges
+        for r in range(ranges):
+            e = image[pixels[b, r]]
+            evidence[b, r] = e
+            if e < 0 and e & 1:
+                solid = r
+                break
+        if solid == ranges:
+            continue
+        nearest = max(solid - EDGE, 0)
+        doubtful = solid
+        while doubtful > nearest and 0 <= evidence[b, doubtful - 1] < SURE:
+            doubtful -= 1
+        rim = solid
+        while rim > nearest and evidence[b, rim - 1] == UNSURE_SOLID:
+            rim -= 1
+        for r in range(solid, min(solid + INSIDE + 1, ranges), 2):
+            e = image[pixels[b, r]]
+            if e & 1:
+                strongest[b] = min(strongest[b], e)
+        contact[b], proved[b] = rim, doubtful
+    return evidence, contact, proved, strongest
 
 
-def _leading(marks: npt.NDArray[np.bool_]) -> Index:
-    """How many marks each column begins with."""
-    return np.asarray(np.logical_and.accumulate(marks).sum(axis=0))
+@compiled('int32[::1](int32[::1], int32[::1], int32[:, ::1])')
+def _limits(contact: Index, proved: Index, guard: Index) -> Index:
+    """Return the range index from which nothing along each bearing is proved free.
 
-
-def _limit(view: PolarView, contact: Index) -> Index:
-    """Index from which nothing along each bearing is proved free.
-
-    A free pixel was judged at its centre: up to the contact, or to the side of an obstacle, half a pixel later,
-    nothing is.
+    A free pixel was judged at its centre: up to the contact, or to the side of an obstacle, half a pixel later, nothing is.
     """
-    count = len(view.ranges_m)
-    near = contact.copy()
-    np.minimum(near[1:], contact[:-1], out=near[1:])
-    np.minimum(near[:-1], contact[1:], out=near[:-1])
-    ends = np.flatnonzero(near < count)
-    near[ends] = np.maximum(near[ends] - view.guard[ends, near[ends]], 0)
-    return near
+    bearings, ranges = guard.shape
+    limit = np.empty(bearings, np.int32)
+    for b in range(bearings):
+        near = contact[b]
+        if b > 0:
+            near = min(near, contact[b - 1])
+        if b < bearings - 1:
+            near = min(near, contact[b + 1])
+        if near < ranges:
+            near = max(near - guard[b, near], 0)
+        limit[b] = min(near, proved[b])
+    return limit
 
 
-def _hide(polar: Evidence, limit: Index, count: int) -> None:
-    """Leave plain evidence before the limit and HIDDEN behind it."""
-    seen = _before(count)[limit]
-    polar &= seen
-    polar |= (seen == 0).view(np.int8)
+@compiled(
+    'int8[::1](int8[:, ::1], int32[::1], int32[::1], int8[::1], float32[::1], int32[::1], int32[::1], int32[::1])'
+)
+def _fill(
+    evidence: Evidence,
+    contact: Index,
+    limit: Index,
+    strongest: Evidence,
+    weight: npt.NDArray[np.float32],
+    nearest: Index,
+    band_end: Index,
+    cut_off: Index,
+) -> Evidence:
+    """Write the evidence of whole bearings: what is seen, the gap before a contact, the obstacle, and what it hides.
 
-
-def _fill(polar: Evidence, bearing: Index, begin: Index, end: Index, value: Evidence) -> None:
-    """Write one value along each bearing from a range to before another."""
-    length = end - begin
-    first = bearing * polar.shape[1] + begin - np.cumsum(length) + length
-    polar.reshape(-1)[np.arange(length.sum()) + np.repeat(first, length)] = np.repeat(value, length)
-
-
-@lru_cache(maxsize=32)
-def _before(count: int) -> Evidence:
-    """int8 [count + 1, count]: row i has the bits of evidence set before column i; a view of little memory."""
-    steps = np.repeat(np.array([-2, 0], np.int8), count)
-    return np.lib.stride_tricks.sliding_window_view(steps, count)[::-1]
-
-
-def _contacts(view: PolarView, bearing: Index, start: Index, found: Evidence, resolution_m: float) -> Contacts:
-    deep = np.maximum(INTO * view.depth_m, resolution_m / 2)
-    return Contacts(bearing, view.contact_m[start] + deep[:, None], found)
+    Returns:
+        [B] the evidence of obstacles. `contact` becomes R for those that are cut off at the image's border.
+    """
+    bearings, ranges = evidence.shape
+    found = np.zeros(bearings, np.int8)
+    for b in range(bearings):
+        line, start = evidence[b], contact[b]
+        for r in range(limit[b]):
+            line[r] = np.int32(np.rint(line[r] * weight[r])) & -2
+        for r in range(limit[b], start):
+            line[r] = GAP
+        for r in range(max(limit[b], start), ranges):
+            line[r] = HIDDEN
+        if start == ranges:
+            continue
+        odds = max(math.floor(strongest[b] * weight[start] * SOLID_GAIN), -STEPS)
+        found[b] = odds & -2 | HIDDEN
+        end = band_end[start]
+        if start == nearest[b]:
+            # At the image's border a contact lies nearer than anything seen: the obstacle ends where the view begins.
+            start, end, contact[b] = cut_off[start], start + 1, ranges
+        line[start:end] = found[b]
+    return found

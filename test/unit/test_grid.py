@@ -218,6 +218,13 @@ def test_labels_of_another_size_than_the_camera_are_refused():
         grid_of(np.zeros((90, 160), np.uint8))
     with pytest.raises(CameraError, match='at least one'):
         GridMapper(CONFIG, DEFAULT_LABELS).update([])
+    whole = observe(np.zeros((180, 320), np.uint8), 0.0)
+    with pytest.raises(CameraError, match='as in camera_info'):
+        ground_points(
+            whole._replace(labels=whole.labels[:, :160], confidence=whole.confidence[:, :160]), CONFIG, DEFAULT_LABELS
+        )
+    with pytest.raises(CameraError, match='one size'):
+        ground_points(whole._replace(confidence=whole.confidence[:90]), CONFIG, DEFAULT_LABELS)
 
 
 @pytest.mark.parametrize(

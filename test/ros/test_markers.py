@@ -9,19 +9,20 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 from nav_msgs.msg import Path
-from std_msgs.msg import Header
+from rclpy.serialization import deserialize_message, serialize_message
 from visualization_msgs.msg import Marker, MarkerArray
 
 from seg_perception.camera import CameraModel, Pose
+from seg_perception.io import polylines
 from seg_perception.labels import DEFAULT_LABELS
 from seg_perception.postprocess import LaneLine, Lanes
 from seg_perception.postprocess.ground import ground_table
 from seg_perception.ros.config import NodeConfig
-from seg_perception.ros.markers import MarkerMessages, MarkersOutput, PathMessage
-from seg_perception.things import LINE, Shape, lane_shapes
+from seg_perception.ros.markers import MarkersOutput
+from seg_perception.things import LINE, Shape, Shown, lane_shapes
+from seg_perception.things import ROAD as ROAD_RGBA
 
 ROAD, LANE, VEHICLE, OTHER = 0, 1, 3, 5
-HEADER = Header(frame_id='base_link')
 
 
 def line(number: int, offset_m: float, slope: float = 0.0) -> LaneLine:
@@ -37,31 +38,45 @@ def test_ego_lines_stand_out_and_keep_their_ids() -> None:
 
 
 def test_markers_have_points_lifetime_and_delete_what_is_gone() -> None:
-    messages = MarkerMessages()
-    before = [Shape('lane_lines', '', i, np.array([[9.0, 9.0]] * 3), 0.3, LINE) for i in (4, 5)]
-    assert len(messages.fill(before, HEADER, 0.0, 1.0, ()).markers) == 2
     shape = Shape('lane_lines', '', 4, np.array([[1.0, 2.0], [3.0, 4.0]]), 0.15, LINE)
-    gone, here = messages.fill([shape], HEADER, -0.3, 1.5, ()).markers
-    assert (gone.action, gone.ns, gone.id) == (Marker.DELETE, 'lane_lines', 5)
-    assert (here.action, here.type, here.id) == (Marker.ADD, Marker.LINE_STRIP, 4)
+    other = Shape('road', 'front_wide', 1, np.array([[5.0, 6.0]]), 0.1, ROAD_RGBA)
+    data = polylines.markers([shape, other], [('obstacles/left', 5)], 2_000_000_003, 'base_link', -0.3, 1.5)
+    gone, here, last = deserialize_message(data, MarkerArray).markers
+    assert (gone.action, gone.ns, gone.id) == (Marker.DELETE, 'obstacles/left', 5)
+    assert (here.action, here.type, here.ns, here.id) == (Marker.ADD, Marker.LINE_STRIP, 'lane_lines', 4)
     assert [(p.x, p.y, p.z) for p in here.points] == [(1.0, 2.0, -0.3), (3.0, 4.0, -0.3)]
+    assert (here.scale.x, here.pose.orientation.w) == (0.15, 1.0)
+    assert (here.color.r, here.color.g, here.color.b, here.color.a) == pytest.approx(LINE)
     assert (here.lifetime.sec, here.lifetime.nanosec) == (1, 500_000_000)
-    assert here.header.frame_id == 'base_link'
+    assert {(m.header.frame_id, m.header.stamp.sec, m.header.stamp.nanosec) for m in (gone, here, last)} == {
+        ('base_link', 2, 3)
+    }
+    assert (last.ns, last.id, [(p.x, p.y, p.z) for p in last.points]) == ('road/front_wide', 1, [(5.0, 6.0, -0.3)])
+
+
+@pytest.mark.parametrize('frame', ['', 'a', 'ab', 'abc', 'abcd', 'abcde', 'base_link'])
+def test_markers_and_paths_are_what_ros_would_write(frame: str) -> None:
+    shapes = [Shape('r' * i, '', i, np.ones((i, 2)), 0.1, LINE) for i in range(5)]
+    for data, kind in (
+        (polylines.markers(shapes, [('gone', 1)], 5, frame, 0.5, 1.0), MarkerArray),
+        (polylines.path(line(1, 1.8), 5, frame, 0.5), Path),
+        (polylines.path(None, 5, frame, 0.5), Path),
+    ):
+        message = deserialize_message(data, kind)
+        again = serialize_message(message)
+        assert len(again) == len(data)  # the bytes between fields may differ
+        assert deserialize_message(again, kind) == message
 
 
 def test_what_one_camera_sees_stays_while_others_are_processed() -> None:
-    messages = MarkerMessages()
+    shown = Shown()
     front, left = (Shape('obstacles', c, 0, np.array([[9.0, 9.0]] * 3), 0.3, LINE) for c in ('front', 'left'))
-
-    def fill(*shapes: Shape, camera: str) -> list[tuple[str, int]]:
-        return [(m.ns, m.action) for m in messages.fill(shapes, HEADER, 0.0, 1.0, [camera]).markers]
-
-    assert fill(front, camera='front') == [('obstacles/front', Marker.ADD)]
-    assert fill(left, camera='left') == [('obstacles/left', Marker.ADD)]
-    assert fill(front, camera='front') == [('obstacles/front', Marker.ADD)]
-    assert fill(camera='front') == [('obstacles/front', Marker.DELETE)]
-    assert fill(camera='left') == [('obstacles/left', Marker.DELETE)]
-    assert fill(camera='left') == []
+    assert shown.update([front], ['front']) == []
+    assert shown.update([left], ['left']) == []
+    assert shown.update([front], ['front']) == []
+    assert shown.update([], ['front']) == [('obstacles/front', 0)]
+    assert shown.update([], ['left']) == [('obstacles/left', 0)]
+    assert shown.update([], ['left']) == []
 
 
 def test_diagnostics_say_nothing_of_the_lane_once_images_stop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +84,6 @@ def test_diagnostics_say_nothing_of_the_lane_once_images_stop(monkeypatch: pytes
     left, right = line(7, 1.8), line(9, -1.8)
     item = MagicMock(lanes=Lanes(0, (left, right), left, right, 0.2, 0.0, 0.0, 3.6))
     output._markers.get_subscription_count.return_value = 0
-    item.message.header.stamp = HEADER.stamp
     output.publish([item])
     assert output.values()['lane_offset_m'] == '0.2000'
     now = time.monotonic()
@@ -78,12 +92,13 @@ def test_diagnostics_say_nothing_of_the_lane_once_images_stop(monkeypatch: pytes
 
 
 def test_a_path_follows_the_line_and_is_empty_without_one() -> None:
-    message = PathMessage()
-    path = message.fill(line(1, 1.8, slope=math.tan(0.2)), HEADER, 0.0)
+    path = deserialize_message(polylines.path(line(1, 1.8, slope=math.tan(0.2)), 5, 'base_link', -0.3), Path)
     first = path.poses[0].pose
     assert (first.position.x, first.position.y) == pytest.approx((2.0, 1.8 + 2.0 * math.tan(0.2)))
+    assert first.position.z == -0.3
     assert (first.orientation.z, first.orientation.w) == pytest.approx((math.sin(0.1), math.cos(0.1)))
-    assert message.fill(None, HEADER, 0.0).poses == []
+    assert {p.header.frame_id for p in path.poses} == {path.header.frame_id} == {'base_link'}
+    assert deserialize_message(polylines.path(None, 5, 'base_link', 0.0), Path).poses == []
 
 
 def road() -> np.ndarray:

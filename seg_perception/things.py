@@ -91,8 +91,11 @@ def all_ground_points(results: Sequence[CameraResult], grid: GridConfig, labels:
         if motion is not None:
             points['x'], points['y'], points['z'] = motion.transform(np.array([points[i] for i in 'xyz'], float).T).T
         found.append(points)
-    # Bytes: NumPy would pack the records.
-    return np.concatenate([points.view(np.uint8) for points in found]).view(POINT) if found else None
+    if len(found) < 2:
+        return found[0] if found else None
+    return np.concatenate([points.view(np.uint8) for points in found]).view(
+        POINT
+    )  # of records it would pack the fields
 
 
 def lane_shapes(lanes: Lanes) -> Iterator[Shape]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.camera import CameraModel, Pose
+from seg_perception.compiled import compiled
 from seg_perception.errors import ConfigError
 from seg_perception.labels import LabelMap, Role
 from seg_perception.postprocess.ground import ground_places, ground_rows, ground_table, plane_directions
@@ -20,7 +20,9 @@ from seg_perception.postprocess.masks import role_mask
 
 UInt8 = npt.NDArray[np.uint8]
 Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
+Complex128 = npt.NDArray[np.complex128]
 
 CLEARANCE_M = 0.4
 """Height under a vehicle's body: what the camera sees there lies behind the wheels, not where the vehicle stands."""
@@ -144,15 +146,28 @@ def obstacle_footprints(
     rings = _large_rings(role_mask(seen, label_map, Role.OBSTACLE), config)
     if not rings:
         return ()
-    component = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
-    column, row = np.concatenate(rings).T
-    votes = np.bincount(component * 256 + seen[row, column], minlength=256 * len(rings))
-    class_ids = votes.reshape(-1, 256).argmax(axis=1)
-    lowest = np.full((len(rings), camera.width), -1, np.int32)
-    np.maximum.at(lowest, (component, column), row)
-    component, column = np.nonzero(lowest >= 0)
-    pixels = np.array([column, lowest[component, column] + top], np.int32).T
-    return tuple(_footprints(pixels, component, class_ids, config, camera, pose))
+    contacts_m, pieces = _contacts(
+        np.concatenate(rings),
+        np.cumsum([len(ring) for ring in rings]),
+        labels,
+        top,
+        _contact_places(camera, pose),
+        complex(*pose.translation_m[:2]),
+        _jump(pose),
+        config.max_range_m,
+    )
+    found, first = [], 0
+    for class_id, last, lowest in pieces.tolist():
+        found.append(Footprint(class_id, contacts_m[first:last], lowest < camera.ground_height - 1))
+        first = last
+    return tuple(found)
+
+
+def _jump(pose: Pose) -> float:
+    """Return the ratio of the ranges of two neighbouring contacts from which on they are of two things."""
+    height = pose.translation_m[2]
+    under_body = height / (height - CLEARANCE_M) if height > 2 * CLEARANCE_M else 2.0
+    return 1.1 * under_body
 
 
 def _large_rings(mask: UInt8, config: ContourConfig) -> list[Int32]:
@@ -172,44 +187,73 @@ def _large_rings(mask: UInt8, config: ContourConfig) -> list[Int32]:
 
 
 @lru_cache(maxsize=16)
-def _contact_places(camera: CameraModel, pose: Pose) -> npt.NDArray[np.complex128]:
+def _contact_places(camera: CameraModel, pose: Pose) -> Complex128:
     """Return [h, w]: x + iy of the ground at the lower edge of each pixel; NaN where it sees none."""
     rays = plane_directions(camera)
     below = np.concatenate([rays[1:], 2 * rays[-1:] - rays[-2:-1]])
     return ground_places((rays + below) / 2, pose)
 
 
-def _footprints(
-    pixels: Int32,
-    component: npt.NDArray[np.intp],
-    class_ids: npt.NDArray[np.intp],
-    config: ContourConfig,
-    camera: CameraModel,
-    pose: Pose,
-) -> Iterator[Footprint]:
-    """Split lowest pixels [N, 2], sorted by component and column, by range; keep the lower hull of each piece."""
-    places = _contact_places(camera, pose)[pixels[:, 1], pixels[:, 0]]
-    reach = np.abs(places - complex(*pose.translation_m[:2]))
-    reach[np.isnan(reach)] = np.inf
-    height = pose.translation_m[2]
-    under_body = height / (height - CLEARANCE_M) if height > 2 * CLEARANCE_M else 2.0
-    with np.errstate(invalid='ignore'):
-        ratio = reach[1:] / reach[:-1]
-    near = (ratio < 1.1 * under_body) & (ratio > 1 / (1.1 * under_body))
-    cuts = (np.flatnonzero(~near | (component[1:] != component[:-1])) + 1).tolist()
-    usable = reach <= config.max_range_m  # asked before the hull, which may keep the far ends only
-    for first, last in zip([0, *cuts], [*cuts, len(pixels)], strict=True):
-        part = first + np.flatnonzero(usable[first:last])
-        if len(part) < 2:
-            continue
-        corners = part[_lower_hull(pixels[part])]
-        contact_seen = bool(pixels[corners, 1].max() < camera.ground_height - 1)
-        contact_m = places[corners].view(np.float64).reshape(-1, 2)
-        yield Footprint(int(class_ids[component[first]]), contact_m, contact_seen)
+@compiled('boolean(int64, int64, int64, int64[::1])')
+def _is_above(column: int, left: int, right: int, row: Int64) -> bool:
+    """Say whether the lowest pixel of a column lies, in the image, not below the line between those of two others."""
+    return bool((row[column] - row[left]) * (right - left) <= (row[right] - row[left]) * (column - left))
 
 
-def _lower_hull(pixels: Int32) -> npt.NDArray[np.intp]:
-    """Return indices of the convex hull's chain nearest the image's bottom, left to right, of one pixel per column."""
-    hull = np.sort(cv2.convexHull(pixels, returnPoints=False)[:, 0])
-    chord = np.interp(pixels[hull, 0], pixels[[0, -1], 0], pixels[[0, -1], 1])
-    return np.asarray(hull[pixels[hull, 1] >= chord], np.intp)
+@compiled(
+    'Tuple((float64[:, ::1], int64[:, ::1]))(int32[:, ::1], int64[::1], Array(uint8, 2, "A", readonly=True), int64, '
+    'complex128[:, ::1], complex128, float64, float64)'
+)
+def _contacts(
+    border: Int32,
+    ends: Int64,
+    labels: UInt8,
+    top: int,
+    places: Complex128,
+    foot: complex,
+    jump: float,
+    max_range_m: float,
+) -> tuple[Float64, Int64]:
+    """Split the lowest pixels of each ring where the range jumps; keep the lower hull (Andrew 1979) of each piece.
+
+    Args:
+        border: [N, 2] column, row under `top` of the pixels of all rings, of which each ends at one of `ends`.
+        places: [h, w] of `_contact_places`; `foot` is that of the camera.
+
+    Returns:
+        [M, 2] x, y of the corners of all pieces, and [pieces, 3]: class, where its corners end, its lowest row.
+    """
+    width = labels.shape[1]
+    corners_m, pieces = np.empty((len(border), 2)), np.empty((len(border), 3), np.int64)
+    lowest, hull = np.empty(width + 1, np.int64), np.empty(width, np.int64)
+    count = found = first = 0
+    for end in ends:
+        votes = np.zeros(256, np.int64)
+        lowest[:] = -1  # where the ring is not, and after the last column
+        for i in range(first, end):
+            column, row = border[i, 0], border[i, 1] + top
+            votes[labels[row, column]] += 1
+            lowest[column] = max(lowest[column], row)
+        first = end
+        size, before = 0, np.nan
+        for column in range(width + 1):
+            row = lowest[column]
+            reach = abs(places[row, column] - foot) if row >= 0 else np.nan
+            if not 1 / jump < reach / before < jump:
+                if size >= 2:
+                    pieces[found, 0], pieces[found, 2] = votes.argmax(), 0
+                    for corner in hull[:size]:
+                        place = places[lowest[corner], corner]
+                        corners_m[count, 0], corners_m[count, 1] = place.real, place.imag
+                        pieces[found, 2] = max(pieces[found, 2], lowest[corner])
+                        count += 1
+                    pieces[found, 1] = count
+                    found += 1
+                size = 0
+            before = reach
+            if reach <= max_range_m:  # asked before the hull, which may keep the far ends only
+                while size >= 2 and _is_above(hull[size - 1], hull[size - 2], column, lowest):
+                    size -= 1
+                hull[size] = column
+                size += 1
+    return corners_m[:count], pieces[:found]

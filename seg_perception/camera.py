@@ -100,6 +100,8 @@ class CameraModel:
 
     def resized(self, width: int, height: int) -> CameraModel:
         """Return the model of the same view resampled to another size (pixel areas scaled, as cv2.resize does)."""
+        if (width, height) == (self.width, self.height):
+            return self
         sx, sy = width / self.width, height / self.height
         return replace(
             self,

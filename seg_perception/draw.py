@@ -15,6 +15,7 @@ from seg_perception.camera import Pose
 from seg_perception.errors import ConfigError, FrameError
 from seg_perception.frames import labels_to_size
 from seg_perception.labels import LabelMap, Role
+from seg_perception.postprocess.masks import ids_mask
 
 if TYPE_CHECKING:
     from seg_perception.camera import CameraModel
@@ -69,15 +70,14 @@ def overlay(rgb: UInt8, labels: UInt8, label_map: LabelMap, alpha: float = 0.5, 
     palette, plain = _overlay_tables(label_map)
     picture = cv2.applyColorMap(scaled, palette, dst=out)
     cv2.addWeighted(rgb, 1.0 - alpha, picture, alpha, 0.0, dst=picture)
-    return np.asarray(cv2.copyTo(rgb, cv2.LUT(scaled, plain), picture), np.uint8)
+    return np.asarray(cv2.copyTo(rgb, ids_mask(scaled, plain), picture), np.uint8)
 
 
 @lru_cache(maxsize=8)
-def _overlay_tables(label_map: LabelMap) -> tuple[UInt8, UInt8]:
-    """Palette for cv2.applyColorMap, uint8 [256, 1, 3], and a table that is 255 where the image stays as it is."""
-    plain = np.full(256, 255, np.uint8)
-    plain[[c.id for c in label_map.classes if c.ground or c.role is not Role.OTHER]] = 0
-    return label_map.palette()[:, None, :], plain
+def _overlay_tables(label_map: LabelMap) -> tuple[UInt8, tuple[int, ...]]:
+    """Palette for cv2.applyColorMap, uint8 [256, 1, 3], and the label values at which the image stays as it is."""
+    tinted = {c.id for c in label_map.classes if c.ground or c.role is not Role.OTHER}
+    return label_map.palette()[:, None, :], tuple(i for i in range(256) if i not in tinted)
 
 
 def lane_lines(picture: UInt8, lanes: Lanes, camera: CameraModel, pose: Pose) -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-import numpy as np
-
-from seg_perception.grid import POINT, POINT_FIELDS, GridConfig, GroundPoints
-from seg_perception.io import messages, polylines
+from seg_perception.grid import GridConfig
+from seg_perception.io import geometry
 from seg_perception.io.recording import TimedMessage
 from seg_perception.labels import LabelMap
 from seg_perception.pipeline import Result
@@ -42,19 +39,14 @@ class GeometryMessages:
         stamp_ns, ground_z_m = newest_of(placed).stamp_ns, self._grid.ground_z_m
         points = all_ground_points(placed, self._grid, self._labels)
         if points is not None:
-            yield messages.pack(f'{self._node}/points', POINT_CLOUD, stamp_ns, self._cloud(points, stamp_ns))
+            data = geometry.cloud(points, stamp_ns, self._base_frame)
+            yield TimedMessage(f'{self._node}/points', POINT_CLOUD, stamp_ns, data)
         lanes = lane_shapes(result.lanes) if result.lanes else ()
         shapes = [*lanes, *region_shapes(placed, self._labels, self._contours, ground_z_m)]
         gone, place = self._shown.update(shapes, {r.camera for r in placed}), (stamp_ns, self._base_frame, ground_z_m)
         yield TimedMessage(
-            f'{self._node}/markers', MARKERS, stamp_ns, polylines.markers(shapes, gone, *place, LIFETIME_S)
+            f'{self._node}/markers', MARKERS, stamp_ns, geometry.markers(shapes, gone, *place, LIFETIME_S)
         )
         if result.lanes is not None:
             for side, line in (('left', result.lanes.ego_left), ('right', result.lanes.ego_right)):
-                yield TimedMessage(f'{self._node}/lanes/{side}', PATH, stamp_ns, polylines.path(line, *place))
-
-    def _cloud(self, points: GroundPoints, stamp_ns: int) -> Any:
-        header = messages.header(stamp_ns, self._base_frame)
-        fields = [messages.new('sensor_msgs/msg/PointField', *field, 1) for field in POINT_FIELDS]
-        layout = (fields, False, POINT.itemsize, points.nbytes)
-        return messages.new(POINT_CLOUD, header, 1, len(points), *layout, points.view(np.uint8), True)
+                yield TimedMessage(f'{self._node}/lanes/{side}', PATH, stamp_ns, geometry.path(line, *place))

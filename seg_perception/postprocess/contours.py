@@ -93,13 +93,12 @@ def drivable_outlines(
     rings, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     if hierarchy is None:
         return ()
-    areas = np.array([cv2.contourArea(r) for r in rings])
-    parents = hierarchy[0][:, 3]
-    outer = np.flatnonzero((parents < 0) & (areas >= config.min_area_px))
-    outer = outer[np.argsort(-areas[outer], kind='stable')][: config.max_outlines]
+    areas = {i: area for i, ring in enumerate(rings) if (area := cv2.contourArea(ring)) >= config.min_area_px}
+    parents = {i: int(hierarchy[0, i, 3]) for i in areas}
+    outer = sorted((i for i in areas if parents[i] < 0), key=lambda i: -areas[i])
     outlines = []
-    for i in outer:
-        holes = np.flatnonzero((parents == i) & (areas >= config.min_area_px))
+    for i in outer[: config.max_outlines]:
+        holes = [j for j in areas if parents[j] == i]
         shapes = [_simplify(rings[j], config.simplify_px) for j in (i, *holes)]
         ring_px, *holes_px = (s.astype(np.float64) for s in shapes)
         if camera is None or pose is None:

@@ -79,6 +79,7 @@ def ground_rows(camera: CameraModel, pose: Pose, max_range_m: float) -> slice:
     return slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
 
 
+@lru_cache(maxsize=32)
 def above_ground(pose: Pose, ground_z_m: float) -> Pose:
     """Express a pose in a vehicle frame whose z = 0 is the ground, which lies at `ground_z_m` of the vehicle's own."""
     x, y, z = pose.translation_m

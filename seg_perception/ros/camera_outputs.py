@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,11 +40,6 @@ class Processed(NamedTuple):
     """The calibration that belongs to the image."""
     lanes: Lanes | None = None
     """Lane lines of the whole run; None when nobody wants them."""
-
-
-def newest_item(items: Sequence[Processed]) -> Processed:
-    """Return the item whose stamp all things of a run get."""
-    return max(items, key=lambda i: i.result.stamp_ns)
 
 
 class CameraOutputs:

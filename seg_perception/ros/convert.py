@@ -15,14 +15,14 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Quaternion
 from nav_msgs.msg import OccupancyGrid as GridMessage
 from rosbags.serde import SerdeError
-from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
 from seg_perception import frames
 from seg_perception.camera import CameraModel
 from seg_perception.errors import CameraError, FrameError
-from seg_perception.grid import POINT, POINT_FIELDS, GroundPoints, OccupancyGrid
+from seg_perception.grid import OccupancyGrid
 from seg_perception.io import messages
 
 try:
@@ -33,7 +33,6 @@ except ImportError:  # without it `frames.view` reads the same bytes
 BRIDGED = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
 """Encodings, with their channels, of which every cv_bridge gives a view."""
 
-CLOUD_FIELDS = [PointField(name=name, offset=offset, datatype=kind, count=1) for name, offset, kind in POINT_FIELDS]
 _bridge = CvBridge() if CvBridge is not None else None
 
 stamp_ns, pose, camera_model = messages.stamp_ns, messages.pose_of, messages.camera_model_of
@@ -149,18 +148,6 @@ def occupancy_grid(message: GridMessage, frame: str) -> OccupancyGrid:
     cells = np.array(message.data, np.int8).reshape(info.height, info.width)
     x, y = info.origin.position.x, info.origin.position.y
     return OccupancyGrid(cells, info.resolution, x, y, frame, stamp_ns(message.header.stamp), float('nan'))
-
-
-def point_cloud(points: GroundPoints, stamp: Time, frame_id: str) -> PointCloud2:
-    """Return sensor_msgs/PointCloud2 with x, y, z (float32, metres), label and confidence (uint8)."""
-    message = PointCloud2(
-        height=1, width=len(points), fields=CLOUD_FIELDS, point_step=POINT.itemsize, row_step=points.nbytes
-    )
-    message.is_dense = True
-    message.data = array.array('B')
-    message.data.frombytes(points.view(np.uint8))
-    message.header.stamp, message.header.frame_id = stamp, frame_id
-    return message
 
 
 def require_frame_id(message: Any, camera: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from nav_msgs.msg import Path
 from visualization_msgs.msg import MarkerArray
 
-from seg_perception.io import polylines
+from seg_perception.io import geometry
 from seg_perception.labels import LabelMap
 from seg_perception.postprocess import Lanes
 from seg_perception.ros.camera_outputs import RELIABLE, Processed
@@ -47,10 +47,10 @@ class MarkersOutput:
             regions = region_shapes(results, self._labels, self._config.contours, ground_z_m)
             shapes = [*lane_shapes(lanes), *regions]
             gone = self._shown.update(shapes, {r.camera for r in results})
-            self._markers.publish(polylines.markers(shapes, gone, *place, self._config.image_timeout_s))
+            self._markers.publish(geometry.markers(shapes, gone, *place, self._config.image_timeout_s))
         for side, line in (('left', lanes.ego_left), ('right', lanes.ego_right)):
             if self._paths[side].get_subscription_count():
-                self._paths[side].publish(polylines.path(line, *place))
+                self._paths[side].publish(geometry.path(line, *place))
 
     def configure(self, config: NodeConfig) -> None:
         """Take new values of live parameters; those of lanes and contours are not among them."""

@@ -12,6 +12,7 @@ from nav_msgs.msg import OccupancyGrid as GridMessage
 from sensor_msgs.msg import PointCloud2
 
 from seg_perception.grid import OccupancyGrid
+from seg_perception.io import geometry
 from seg_perception.labels import LabelMap
 from seg_perception.ros import convert
 from seg_perception.ros.camera_outputs import (
@@ -19,11 +20,10 @@ from seg_perception.ros.camera_outputs import (
     RELIABLE,
     CameraOutputs,
     Processed,
-    newest_item,
 )
 from seg_perception.ros.config import NodeConfig
 from seg_perception.ros.markers import MarkersOutput
-from seg_perception.things import all_ground_points, is_placed
+from seg_perception.things import all_ground_points, is_placed, newest_of
 
 
 class VehicleOutput(Protocol):
@@ -63,10 +63,10 @@ class PointsOutput:
 
     def publish(self, items: Sequence[Processed]) -> None:
         """Publish one cloud, stamped as its newest image."""
-        points = all_ground_points([i.result for i in items], self._config.grid, self._labels)
+        results = [i.result for i in items]
+        points = all_ground_points(results, self._config.grid, self._labels)
         if points is not None:
-            stamp = newest_item(items).message.header.stamp
-            self._publisher.publish(convert.point_cloud(points, stamp, self._config.base_frame))
+            self._publisher.publish(geometry.cloud(points, newest_of(results).stamp_ns, self._config.base_frame))
 
     def configure(self, config: NodeConfig) -> None:
         """Take new values of live parameters."""

@@ -8,7 +8,7 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo, Image
 
 from seg_perception.errors import FrameError
-from seg_perception.grid import POINT, OccupancyGrid
+from seg_perception.grid import OccupancyGrid
 from seg_perception.ros import convert
 from seg_perception.ros.status import LOG_PERIOD_S, CameraStatus, Problems
 
@@ -77,14 +77,6 @@ def test_withdrawn_grid_keeps_its_place_and_knows_nothing():
     message = out.unknown(Time(sec=9))
     assert list(message.data) == [-1] * 4
     assert (message.header.frame_id, message.header.stamp.sec) == ('base_link', 9)
-
-
-def test_points_are_packed_with_16_bytes_each():
-    points = np.array([(1, 2, 3, 4, 200)], POINT)
-    message = convert.point_cloud(points, Time(sec=1), 'base_link')
-    assert (message.width, message.point_step, message.row_step, len(message.data)) == (1, 16, 16, 16)
-    assert np.frombuffer(message.data[:12], np.float32).tolist() == [1.0, 2.0, 3.0]
-    assert list(message.data[12:14]) == [4, 200]
 
 
 def test_a_problem_is_counted_always_and_said_once_in_a_while(monkeypatch):

@@ -1,4 +1,4 @@
-"""`~/markers` and `~/lanes/*`: message contents, stable ids, deletions; and the running node on a known road."""
+"""`~/points`, `~/markers` and `~/lanes/*`: message contents, stable ids, deletions; and the running node on a known road."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from nav_msgs.msg import Path
 from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import PointCloud2, PointField
 from visualization_msgs.msg import Marker, MarkerArray
 
 from seg_perception.camera import CameraModel, Pose
-from seg_perception.io import polylines
+from seg_perception.grid import POINT
+from seg_perception.io import geometry
 from seg_perception.labels import DEFAULT_LABELS
 from seg_perception.postprocess import LaneLine, Lanes
 from seg_perception.postprocess.ground import ground_table
@@ -40,7 +42,7 @@ def test_ego_lines_stand_out_and_keep_their_ids() -> None:
 def test_markers_have_points_lifetime_and_delete_what_is_gone() -> None:
     shape = Shape('lane_lines', '', 4, np.array([[1.0, 2.0], [3.0, 4.0]]), 0.15, LINE)
     other = Shape('road', 'front_wide', 1, np.array([[5.0, 6.0]]), 0.1, ROAD_RGBA)
-    data = polylines.markers([shape, other], [('obstacles/left', 5)], 2_000_000_003, 'base_link', -0.3, 1.5)
+    data = geometry.markers([shape, other], [('obstacles/left', 5)], 2_000_000_003, 'base_link', -0.3, 1.5)
     gone, here, last = deserialize_message(data, MarkerArray).markers
     assert (gone.action, gone.ns, gone.id) == (Marker.DELETE, 'obstacles/left', 5)
     assert (here.action, here.type, here.ns, here.id) == (Marker.ADD, Marker.LINE_STRIP, 'lane_lines', 4)
@@ -54,13 +56,30 @@ def test_markers_have_points_lifetime_and_delete_what_is_gone() -> None:
     assert (last.ns, last.id, [(p.x, p.y, p.z) for p in last.points]) == ('road/front_wide', 1, [(5.0, 6.0, -0.3)])
 
 
+def test_points_are_packed_with_16_bytes_each() -> None:
+    points = np.array([(1, 2, 3, 4, 200), (5, 6, 7, 0, 9)], POINT)
+    message = deserialize_message(geometry.cloud(points, 1_000_000_002, 'base_link'), PointCloud2)
+    assert (message.header.stamp.sec, message.header.stamp.nanosec, message.header.frame_id) == (1, 2, 'base_link')
+    assert (message.height, message.width, message.point_step, message.row_step) == (1, 2, 16, 32)
+    assert [(f.name, f.offset, f.datatype, f.count) for f in message.fields] == [
+        ('x', 0, PointField.FLOAT32, 1),
+        ('y', 4, PointField.FLOAT32, 1),
+        ('z', 8, PointField.FLOAT32, 1),
+        ('label', 12, PointField.UINT8, 1),
+        ('confidence', 13, PointField.UINT8, 1),
+    ]
+    assert (message.is_bigendian, message.is_dense) == (False, True)
+    assert np.frombuffer(message.data, POINT).tolist() == points.tolist()
+
+
 @pytest.mark.parametrize('frame', ['', 'a', 'ab', 'abc', 'abcd', 'abcde', 'base_link'])
-def test_markers_and_paths_are_what_ros_would_write(frame: str) -> None:
+def test_what_is_written_is_what_ros_would_write(frame: str) -> None:
     shapes = [Shape('r' * i, '', i, np.ones((i, 2)), 0.1, LINE) for i in range(5)]
     for data, kind in (
-        (polylines.markers(shapes, [('gone', 1)], 5, frame, 0.5, 1.0), MarkerArray),
-        (polylines.path(line(1, 1.8), 5, frame, 0.5), Path),
-        (polylines.path(None, 5, frame, 0.5), Path),
+        (geometry.markers(shapes, [('gone', 1)], 5, frame, 0.5, 1.0), MarkerArray),
+        (geometry.path(line(1, 1.8), 5, frame, 0.5), Path),
+        (geometry.path(None, 5, frame, 0.5), Path),
+        (geometry.cloud(np.zeros(3, POINT), 5, frame), PointCloud2),
     ):
         message = deserialize_message(data, kind)
         again = serialize_message(message)
@@ -92,13 +111,13 @@ def test_diagnostics_say_nothing_of_the_lane_once_images_stop(monkeypatch: pytes
 
 
 def test_a_path_follows_the_line_and_is_empty_without_one() -> None:
-    path = deserialize_message(polylines.path(line(1, 1.8, slope=math.tan(0.2)), 5, 'base_link', -0.3), Path)
+    path = deserialize_message(geometry.path(line(1, 1.8, slope=math.tan(0.2)), 5, 'base_link', -0.3), Path)
     first = path.poses[0].pose
     assert (first.position.x, first.position.y) == pytest.approx((2.0, 1.8 + 2.0 * math.tan(0.2)))
     assert first.position.z == -0.3
     assert (first.orientation.z, first.orientation.w) == pytest.approx((math.sin(0.1), math.cos(0.1)))
     assert {p.header.frame_id for p in path.poses} == {path.header.frame_id} == {'base_link'}
-    assert deserialize_message(polylines.path(None, 5, 'base_link', 0.0), Path).poses == []
+    assert deserialize_message(geometry.path(None, 5, 'base_link', 0.0), Path).poses == []
 
 
 def road() -> np.ndarray:

@@ -1,8 +1,7 @@
 """Solids drawn over the ground, near to far.
 
-A pixel's label is what the ray through its centre hits first. Faces are filled with OpenCV, which also touches
-pixels that a polygon only grazes, so every pixel along an outline is decided by intersecting its ray with the prism.
-A pixel once taken stays as it is, so what is hidden costs next to nothing.
+A pixel's label is what the ray through its centre hits first: every free pixel around a prism is decided by intersecting
+its ray with it. A pixel once taken stays as it is, so what is hidden costs next to nothing.
 """
 
 from __future__ import annotations
@@ -15,15 +14,21 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.camera import CameraModel, Pose, max_angle_rad
-from seg_perception.scene.prism import clip_polygon, entered_face, prism_planes, stack_outlines
+from seg_perception.compiled import compiled
+from seg_perception.scene.prism import clip_polygon, prism_planes, stack_outlines
 from seg_perception.scene.rays import Rays
 from seg_perception.scene.types import OTHER, Float, Image, Part, Solid
 
 SUBPIXEL_BITS = 4
 EDGE_STEPS = 16
 """Pieces of an edge, which distortion bends."""
+MARGIN_PX = 4
+"""Around the projected corners and pieces of edges of a prism, where the bends between them are."""
 NEAREST_M = 0.02
 Int32 = npt.NDArray[np.int32]
+Float32 = npt.NDArray[np.float32]
+Window = tuple[int, int, int, int]
+"""First row, row after the last, first column, column after the last."""
 
 
 class Placed(NamedTuple):
@@ -57,9 +62,10 @@ class Canvas:
         self._eye = np.asarray(pose.translation_m)
         self._limit = np.tan(max_angle_rad(camera) * 0.99)
         self._margins = np.where(rays.bounds[:, :2].any(axis=1), 0.0, NEAREST_M)
-        self._flat = rays.directions.reshape(-1, 3)
         self._free: Image = np.full(labels.shape, 255, np.uint8)
         """0 where a solid is drawn."""
+        self._faces: Image = np.zeros(labels.shape, np.uint8)
+        """Number + 1 of the face of the prism that is being drawn."""
 
     def shadows(self, placed: Sequence[Placed]) -> None:
         """Darken the ground under and around vehicles and people."""
@@ -143,40 +149,23 @@ class Canvas:
 
     def _fill(self, prism: _Prism, polygons: list[Int32]) -> None:
         x, y, width, height = cv2.boundingRect(np.concatenate(polygons))
-        left, top = max(0, (x >> SUBPIXEL_BITS) - 1), max(0, (y >> SUBPIXEL_BITS) - 1)
-        right = min(self._camera.width, (x + width >> SUBPIXEL_BITS) + 3)
-        bottom = min(self._camera.height, (y + height >> SUBPIXEL_BITS) + 3)
-        window = np.s_[top:bottom, left:right]
-        free, rays = self._free[window], self._rays.directions[window]
-        if right <= left or bottom <= top or not cv2.countNonZero(free):
-            return
-        face, edge = np.zeros((2, *free.shape), np.uint8)
-        corner = np.array([left, top], np.int32) << SUBPIXEL_BITS
-        for (k, _), polygon in zip(prism.faces, polygons, strict=True):
-            cv2.fillPoly(face, [polygon - corner], k + 1, shift=SUBPIXEL_BITS)
-            cv2.polylines(edge, [polygon - corner], True, 255, 3, shift=SUBPIXEL_BITS)
-        edge = cv2.findNonZero(cv2.bitwise_and(edge, free))
-        if edge is not None:
-            column, row = edge[:, 0].T
-            pixels = (top + row) * self._camera.width + left + column
-            face[row, column] = entered_face(self._flat.take(pixels, axis=0), prism.normals, prism.distance)
-        cv2.bitwise_and(face, free, dst=face)
-        taken = face > 0
-        np.copyto(free, 0, where=taken)
-        np.copyto(self._labels[window], prism.label, where=taken)
+        left, top = (max(0, (v >> SUBPIXEL_BITS) - MARGIN_PX) for v in (x, y))
+        right = min(self._camera.width, (x + width >> SUBPIXEL_BITS) + MARGIN_PX)
+        bottom = min(self._camera.height, (y + height >> SUBPIXEL_BITS) + MARGIN_PX)
+        rays, window = self._rays.directions, (top, bottom, left, right)
+        planes = prism.normals / np.where(prism.distance == 0, 1e-12, prism.distance)[:, None]
+        _take(self._free, self._labels, self._faces, rays, window, planes, prism.distance < 0, prism.label)
         for k, _ in prism.faces:
-            mine = cv2.compare(face, k + 1, cv2.CMP_EQ)
-            x, y, width, height = cv2.boundingRect(mine)
-            if width:
-                box = np.s_[y : y + height, x : x + width]
-                cv2.copyTo(self._colors(prism, k, rays[box]), mine[box], self._image[window][box])
+            _paint(self._image, self._faces, rays, window, k, *self._surface(prism, k))
 
-    def _colors(self, prism: _Prism, k: int, rays: npt.NDArray[np.float32]) -> Image:
-        """Return the colours, uint8 [h, w, 3], that rays [h, w, 3] see on the plane of a face."""
+    def _surface(self, prism: _Prism, k: int) -> tuple[Image, Float, float]:
+        """Return the texture of a face; the matrix from a ray to its column, row and divisor there; and how bright it is."""
         part, outline = prism.part, prism.outline_m
+        matrix = np.zeros((3, 3))
+        matrix[2] = normal = prism.normals[k]
         if k >= len(outline):
-            return np.full(rays.shape, part.top, np.uint8)
-        normal, start, texture = prism.normals[k], outline[k], part.sides[k]
+            return np.array([[part.top]], np.uint8), matrix, 1.0
+        start, texture = outline[k], part.sides[k]
         side = outline[(k + 1) % len(outline)] - start
         along = side / (side @ side)
         height, width = texture.shape[:2]
@@ -184,12 +173,8 @@ class Canvas:
         # A ray r meets the plane at r * distance / (normal . r): texture coordinates are linear in r but for that division.
         reach = prism.distance[k] * np.array([[*along * width, 0.0], [0.0, 0.0, -rise]])
         shift = np.array([(self._eye[:2] - start) @ along * width, (part.z_max_m - self._eye[2]) * rise]) - 0.5
-        matrix = np.zeros((3, 4))
-        matrix[:2, :3] = reach + shift[:, None] * normal
-        matrix[2, :3] = normal
-        place = cv2.perspectiveTransform(rays, matrix)
-        seen = cv2.remap(texture, place, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-        return np.asarray(cv2.convertScaleAbs(seen, alpha=0.82 + 0.18 * float(normal[:2] @ (0.6, -0.8))), np.uint8)
+        matrix[:2] = reach + shift[:, None] * normal
+        return texture, matrix, 0.82 + 0.18 * float(normal[:2] @ (0.6, -0.8))
 
     def _crown(self, placed: Placed) -> None:
         """A picture turned to the camera; it hangs above all that drives and hides no ground."""
@@ -224,3 +209,74 @@ def _face(corners: Float, k: int) -> Float:
         return corners[:, 1 if k == count else 0]
     following = (k + 1) % count
     return corners[[k, following, following, k], [0, 0, 1, 1]]
+
+
+@compiled(
+    'void(uint8[:, ::1], uint8[:, ::1], uint8[:, ::1], float32[:, :, ::1], UniTuple(int64, 4), float64[:, ::1], boolean[::1], int64)'
+)
+def _take(
+    free: Image,
+    labels: Image,
+    faces: Image,
+    rays: Float32,
+    window: Window,
+    planes: Float,
+    outside: npt.NDArray[np.bool_],
+    label: int,
+) -> None:
+    """Take the free pixels of a window whose rays enter a convex solid (Kay and Kajiya, 1986); note through which face.
+
+    Args:
+        planes: [P, 3] outward normals, each over the distance of its plane from the eye.
+        outside: [P] whether the eye is outside of a plane; it is of one at least.
+    """
+    top, bottom, left, right = window
+    for y in range(top, bottom):
+        line, ray = free[y, left:right], rays[y, left:right]
+        found, names = faces[y, left:right], labels[y, left:right]
+        for x in range(right - left):
+            found[x] = 0
+            if not line[x]:
+                continue
+            # A plane is met after 1 / nearness rays: behind all planes that face the eye, before all others.
+            entry, leaving, face = np.inf, 0.0, 0
+            for k in range(len(planes)):
+                nearness = planes[k, 0] * ray[x, 0] + planes[k, 1] * ray[x, 1] + planes[k, 2] * ray[x, 2]
+                if not outside[k]:
+                    leaving = max(leaving, nearness)
+                elif nearness < entry:
+                    entry, face = nearness, k + 1
+                if entry <= leaving:
+                    break
+            if entry > leaving:
+                found[x], names[x], line[x] = face, label, 0
+
+
+@compiled(
+    'void(uint8[:, :, ::1], uint8[:, ::1], float32[:, :, ::1], UniTuple(int64, 4), int64, uint8[:, :, ::1], float64[:, ::1], float64)'
+)
+def _paint(
+    image: Image,
+    faces: Image,
+    rays: Float32,
+    window: Window,
+    face: int,
+    texture: Image,
+    matrix: Float,
+    brightness: float,
+) -> None:
+    """Paint the pixels that were taken through a face with the nearest pixel of its texture."""
+    top, bottom, left, right = window
+    rows, columns = texture.shape[:2]
+    for y in range(top, bottom):
+        found, ray, picture = faces[y, left:right], rays[y, left:right], image[y, left:right]
+        for x in range(right - left):
+            if found[x] != face + 1:
+                continue
+            rx, ry, rz = ray[x, 0], ray[x, 1], ray[x, 2]
+            scale = 1 / (matrix[2, 0] * rx + matrix[2, 1] * ry + matrix[2, 2] * rz)
+            u = (matrix[0, 0] * rx + matrix[0, 1] * ry + matrix[0, 2] * rz) * scale
+            v = (matrix[1, 0] * rx + matrix[1, 1] * ry + matrix[1, 2] * rz) * scale
+            column, row = int(min(max(u, 0.0), columns - 1) + 0.5), int(min(max(v, 0.0), rows - 1) + 0.5)
+            for c in range(3):
+                picture[x, c] = int(texture[row, column, c] * brightness + 0.5)

@@ -54,23 +54,3 @@ def clip_polygon(polygon: Float, plane: Float, margin: float) -> Float:
         if (side[i] >= 0) != (side[j] >= 0):
             kept.append(polygon[i] + (polygon[j] - polygon[i]) * side[i] / (side[i] - side[j]))
     return np.array(kept).reshape(-1, 3)
-
-
-def entered_face(rays: Float32, normals: Float, distance: Float) -> npt.NDArray[np.uint8]:
-    """Index + 1 of the face through which each ray [N, 3] enters a convex solid, 0 for a miss (Kay and Kajiya, 1986).
-
-    Args:
-        normals: [P, 3] outward, of the planes.
-        distance: [P] of the planes from the eye, at least one of them negative: the eye is outside.
-    """
-    speed, outside = normals.astype(np.float32) @ rays.T, distance < 0
-    toward, away = speed[outside], speed[~outside]
-    with np.errstate(divide='ignore', invalid='ignore'):
-        reach = distance[outside, None] / toward
-        leaving = np.where(away > 1e-9, distance[~outside, None] / away, np.inf).min(axis=0)
-    entry = reach.max(axis=0)
-    hit = (toward.max(axis=0) < -1e-9) & (entry < leaving)
-    face = np.zeros(len(rays), np.uint8)
-    for k, at in zip(np.flatnonzero(outside).tolist(), reach, strict=True):
-        np.putmask(face, at == entry, k + 1)
-    return np.asarray(face * hit, np.uint8)

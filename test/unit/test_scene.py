@@ -7,6 +7,7 @@ import pytest
 
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.errors import ConfigError
+from seg_perception.grid.trials import trial
 from seg_perception.scene import Drive, Window, default_camera
 from seg_perception.scene.order import far_to_near
 from seg_perception.scene.types import LANE_MARKING, OTHER, PAVEMENT, ROAD
@@ -22,10 +23,10 @@ def drive():
     return Drive(1, {'front': (CAMERA, POSE)}, length_m=60.0)
 
 
-def _first_hit(drive, index, pixels):
+def _first_hit(drive, index, pixels, camera=CAMERA, pose=POSE):
     """Label of the first thing each pixel's ray meets: every prism by half-spaces, then the ground."""
-    rays = CAMERA.rays(pixels)[0] @ POSE.rotation.T
-    eye = np.array(POSE.translation_m)
+    rays = camera.rays(pixels)[0] @ pose.rotation.T
+    eye = np.array(pose.translation_m)
     nearest = np.where(rays[:, 2] < 0, -eye[2] / np.minimum(rays[:, 2], -1e-9), np.inf)
     hit = eye + nearest[:, None] * rays
     odom = drive.odom_from_vehicle(index / drive.rate_hz).transform(np.nan_to_num(hit, posinf=0, neginf=0))
@@ -63,6 +64,15 @@ def test_every_label_is_what_the_pixels_ray_meets_first(drive, index):
     near_horizon[:12] = True  # ground far beyond the painted patch
     assert (wrong & ~near_horizon).mean() < 5e-4
     assert set(np.unique(labels)) >= {ROAD, LANE_MARKING, PAVEMENT, OTHER}
+
+
+def test_labels_are_as_exact_in_the_last_column():
+    camera, pose = trial('plumb_bob', 1, 1280).cameras['front']
+    drive = Drive(1, {'front': (camera, pose)})
+    pixels = np.array([(1279.0, row) for row in range(420, 720)])
+    for index in range(104, 112):
+        labels = drive.frame(index).cameras['front'].labels[420:, 1279]
+        np.testing.assert_array_equal(labels, _first_hit(drive, index, pixels, camera, pose))
 
 
 def test_a_camera_that_looks_up_sees_houses_and_sky_only():

@@ -87,7 +87,9 @@ def view(data: Any, width: int, height: int, step: int, encoding: str) -> Image:
         )
     shape = (rows, width) if layout.channels == 1 else (rows, width, layout.channels)
     strides = (step, 1) if layout.channels == 1 else (step, layout.channels, 1)
-    return Image(np.lib.stride_tricks.as_strided(flat, shape, strides, writeable=False), encoding, width, height)
+    pixels: UInt8 = np.ndarray(shape, np.uint8, flat, strides=strides)
+    pixels.flags.writeable = False
+    return Image(pixels, encoding, width, height)
 
 
 def from_array(pixels: UInt8, encoding: str = 'bgr8') -> Image:

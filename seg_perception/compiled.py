@@ -21,8 +21,7 @@ import platformdirs
 from seg_perception.paths import changeable_by_others
 
 Function = TypeVar('Function', bound=Callable[..., Any])
-
-
+OPTIONS = {'nogil': True, 'error_model': 'numpy'}
 IMAGE = numba.types.Array(numba.types.uint8, 2, 'A', readonly=True)
 """An image of one channel as engines give it: maybe a part of a larger one, maybe not to be written."""
 
@@ -35,16 +34,20 @@ def compiled(signature: Any) -> Callable[[Function], Function]:
 
     def decorate(function: Function) -> Function:
         directory = _directory(Path(function.__code__.co_filename).parent)
-        options = {'nogil': True, 'error_model': 'numpy'}
         if directory is None:
-            return cast(Function, numba.njit(signature, **options)(function))
+            return cast(Function, numba.njit(signature, **OPTIONS)(function))
         given, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(directory)
         try:
-            return cast(Function, numba.njit(signature, cache=True, **options)(function))
+            return cast(Function, numba.njit(signature, cache=True, **OPTIONS)(function))
         finally:
             numba.config.CACHE_DIR = given
 
     return decorate
+
+
+def inlined(function: Function) -> Function:
+    """Make a function a part of the compiled ones of its folder that call it; nothing else may."""
+    return cast(Function, numba.njit(**OPTIONS)(function))
 
 
 @cache

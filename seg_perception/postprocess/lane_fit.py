@@ -1,31 +1,33 @@
-"""Points of markings -> lines: a common direction first, then one polynomial per line, all lines at once.
+"""Points of markings -> lines: one polynomial per pile of paint, all lines at once.
 
-Lines of one road run nearly parallel. So the points are sheared by candidate directions and curvatures and counted
-over the lateral position; where the counts pile up highest, dashes of one line and specks far away fall into the same
-bin (a generalised Hough transform, Ballard 1981). Each pile is then fitted on its own, robustly, with a weak prior on
-the shape, so that lines may diverge.
+Each pile is fitted on its own, robustly, with a weak prior on the shape that all share, so that lines may diverge.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from seg_perception.compiled import compiled, inlined
 from seg_perception.postprocess.lane_points import MarkingPoints
-from seg_perception.postprocess.lane_solve import SCALE_M, UNSCALE, Design, Fit, fit_all, solve
-from seg_perception.postprocess.lane_types import ORDER, LaneConfig, LaneLine
+from seg_perception.postprocess.lane_search import piles
+from seg_perception.postprocess.lane_solve import PARALLEL, SCALE_M, SUMS, add, fit_all, solve
+from seg_perception.postprocess.lane_types import (
+    ORDER,
+    LaneConfig,
+    LaneLine,
+    lateral_m,
+    mean_apart_m,
+    stacked,
+    variance_m2,
+)
 
+Bool = npt.NDArray[np.bool_]
 Float64 = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
 
-SAMPLES = 96
-BIN_M = 0.25
-NEAR_M = 20.0
-"""The first search looks no further: a coarse curvature is still right there."""
-PITCH_GROWTH = 1.0 - np.arange(ORDER)
-MAX_LINES = 8
 MIN_ROWS = 6
 SHORT_PAINT_M = 2.0
 """Least paint of a line that has a long one beside it."""
@@ -36,17 +38,6 @@ MIN_PAINTED_SHARE = 0.12
 SOLID_SHARE = 0.7
 """Least share of its length that is paint in a solid line."""
 MAX_SIGMA_M = 0.4
-BINS = 128
-
-
-def _shapes(theta_rad: float, thetas: int, kappa_1pm: float, kappas: int) -> Float64:
-    """Return [thetas * kappas, 2]: all pairs of a direction and a curvature up to the given ones."""
-    theta, kappa = np.linspace(-theta_rad, theta_rad, thetas), np.linspace(-kappa_1pm, kappa_1pm, kappas)
-    return np.stack(np.meshgrid(theta, kappa), -1).reshape(-1, 2)
-
-
-WIDEST = np.array([0.35, 0.03])
-COARSE, FINE = _shapes(0.35, 15, 0.03, 9), _shapes(0.04, 9, 0.005, 9)
 
 
 def find_lines(points: MarkingPoints, config: LaneConfig) -> list[LaneLine]:
@@ -54,21 +45,19 @@ def find_lines(points: MarkingPoints, config: LaneConfig) -> list[LaneLine]:
 
     The covariance is that of the fit alone; see `with_pitch_error`.
     """
-    if len(points.x_m) < ORDER + 1 or points.length_m.sum() < config.min_painted_m:
-        return []
-    points = points.sorted_by_x()
-    theta, kappa = _common_shape(points)
-    offsets = _piles(points, theta, kappa, config)
-    if len(offsets) == 0:
-        return []
-    start = np.empty((len(offsets), ORDER + 1))
-    start[:] = 0.0, theta * SCALE_M, kappa / 2 * SCALE_M**2, 0.0
-    start[:, 0] = offsets
-    design = Design.of(points)
-    lines = _supported(_judged(points, design, fit_all(design, np.abs(points.x_m), start), config), config)
-    if sum(line.painted_m for line in lines) < MIN_EXPLAINED * (points.length_m.sum() + points.clutter_m):
-        return []
-    return sorted(_distinct(lines, config), key=lambda line: -line.coefficients[0])
+    table = points.table[np.argsort(points.table[:, 0])]
+    found = _find(
+        table,
+        points.clutter_m,
+        config.max_gap_m,
+        config.min_painted_m,
+        config.min_span_m,
+        config.min_separation_m,
+        config.min_lane_m,
+        config.max_lane_m,
+    )
+    lines = [LaneLine(0, c, v, *e.tolist()) for c, v, e, keep in zip(*found, strict=True) if keep]
+    return sorted(lines, key=lambda line: -line.coefficients[0])
 
 
 def with_pitch_error(lines: Sequence[LaneLine], camera_height_m: float, pitch_sigma_rad: float) -> list[LaneLine]:
@@ -77,187 +66,174 @@ def with_pitch_error(lines: Sequence[LaneLine], camera_height_m: float, pitch_si
     Pitch moves a ground point at x by dx = x^2 / height and scales y by x / height per radian, so that term i of the
     polynomial grows term i + 1 by (1 - i) / height. All points share this error: fitting more of them does not help.
     """
-    if not lines:
-        return []
-    tilt = np.zeros((len(lines), ORDER + 1))
-    tilt[:, 1:] = np.array([line.coefficients for line in lines])[:, :-1] * PITCH_GROWTH
-    tilt *= pitch_sigma_rad / camera_height_m
-    extra = tilt[:, :, None] * tilt[:, None, :]
-    return [line._replace(covariance=line.covariance + e) for line, e in zip(lines, extra, strict=True)]
+    coefficients, covariances, _ = stacked(lines)
+    _tilt(coefficients, covariances, pitch_sigma_rad / camera_height_m)
+    return [line._replace(covariance=v) for line, v in zip(lines, covariances, strict=True)]
 
 
-def _common_shape(points: MarkingPoints) -> tuple[float, float]:
-    """Return the direction (rad) and curvature (1/m) in which the points pile up highest."""
-    reach = np.abs(points.x_m)
-    near = np.flatnonzero(reach <= max(NEAR_M, float(np.sort(reach)[len(reach) // 4])))
-    shape = _highest(points, near, COARSE)
-    theta, kappa = _highest(points, np.arange(len(reach)), shape + FINE)
-    return float(theta), float(kappa)
+@compiled('void(float64[:, ::1], float64[:, :, ::1], float64)')
+def _tilt(coefficients: Float64, covariances: Float64, growth_1pm: float) -> None:
+    for k in range(len(coefficients)):
+        for i in range(ORDER):
+            for j in range(ORDER):
+                grown = (1 - i) * coefficients[k, i] * (1 - j) * coefficients[k, j]
+                covariances[k, i + 1, j + 1] += grown * growth_1pm**2
 
 
-def _highest(points: MarkingPoints, chosen: npt.NDArray[np.intp], shapes: Float64) -> Float64:
-    """Return the direction and curvature, one of `shapes` [N, 2], in which the chosen points pile up highest."""
-    counts = _histograms(*_resample(points, chosen), shapes)
-    bent = 1 - 0.1 * np.square(shapes / WIDEST).sum(axis=1)
-    piles = counts[:, 1:] + counts[:, :-1]
-    return np.asarray(shapes[int((np.einsum('ij,ij->i', piles, piles) * bent).argmax())])
+@inlined
+def _chain(points: Float64, owner: Index, line: int, max_gap_m: float) -> tuple[int, int, int, float]:
+    """Return the first and last point, rows and paint (m) of the chain of a line's points that has most rows.
 
-
-def _resample(points: MarkingPoints, chosen: npt.NDArray[np.intp]) -> tuple[Float64, Float64]:
-    """Draw points evenly over the length of ground they stand for, so that near rows do not outvote far ones."""
-    cumulative = np.cumsum(np.minimum(points.length_m[chosen], 1.0))
-    count = min(SAMPLES, 2 * len(chosen))
-    picked = chosen[np.searchsorted(cumulative, (np.arange(count) + 0.5) * (cumulative[-1] / count))]
-    return points.x_m[picked], points.y_m[picked]
-
-
-def _histograms(x: Float64, y: Float64, shapes: Float64) -> npt.NDArray[np.intp]:
-    """Count lateral positions of the sheared points: [len(shapes), BINS]; the end bins hold nothing."""
-    # Positions in bins, as one product: y / bin + half the bins - slope x / bin - curvature x^2 / 2 / bin.
-    shears = np.column_stack([shapes, np.ones(len(shapes))]) / BIN_M
-    lateral = shears @ np.array([-x, -x * x / 2, y + BIN_M * BINS / 2])
-    np.clip(lateral, 0, BINS - 1, out=lateral)
-    index = lateral.astype(np.intp)
-    index += np.arange(0, len(shapes) * BINS, BINS)[:, None]
-    counts = np.bincount(index.ravel(), minlength=len(shapes) * BINS).reshape(-1, BINS)
-    counts[:, [0, -1]] = 0
-    return counts
-
-
-def _piles(points: MarkingPoints, theta: float, kappa: float, config: LaneConfig) -> list[float]:
-    """Return lateral positions at x = 0 under which enough paint lies, strongest first."""
-    lateral = points.y_m - (theta + kappa / 2 * points.x_m) * points.x_m
-    low = float(lateral.min()) - 2 * BIN_M
-    index = ((lateral - low) / BIN_M).astype(np.intp)
-    bins = int(index.max()) + 3
-    weights = (points.length_m, points.length_m * lateral)
-    paint, moment = (_with_neighbours(np.asarray(np.bincount(index, w, bins), np.float64)) for w in weights)
-    apart = max(1, round(config.min_separation_m / 2 / BIN_M))
-    found: list[float] = []
-    while len(found) < MAX_LINES:
-        peak = int(paint.argmax())
-        if paint[peak] < config.min_painted_m / 2:
-            break
-        found.append(float(moment[peak] / paint[peak]))
-        paint[max(0, peak - apart) : peak + apart + 1] = 0
-    return found
-
-
-def _with_neighbours(bins: Float64) -> Float64:
-    total = bins.copy()
-    total[1:] += bins[:-1]
-    total[:-1] += bins[1:]
-    return total
-
-
-def _judged(points: MarkingPoints, design: Design, fit: Fit, config: LaneConfig) -> list[LaneLine]:
-    """Cut lines where their paint ends, fit them for the last time, and drop what does not look like a painted line.
-
-    Args:
-        points: sorted by x.
+    A chain has no gap beyond `max_gap_m`; near beats far.
     """
-    chains = _chains(points, fit.mine, config)
-    if not chains:
-        return []
-    own = [c.line for c in chains]
-    start, end = np.array([c.start_m for c in chains]), np.array([c.end_m for c in chains])
-    pure = _purity(points, design.residual(fit.coefficients[own]), start, end) >= MIN_PURITY
-    chains = [c for c, keep in zip(chains, pure.tolist(), strict=True) if keep]
-    if not chains:
-        return []
-    weights = np.zeros((len(chains), len(points.x_m)))
-    for row, c in zip(weights, chains, strict=True):
-        row[c.points] = design.certain[c.points] / fit.spread[c.line]
-    coefficients, covariances = solve(design, weights, fit.prior)
-    ends = np.array([(c.start_m, c.end_m) for c in chains])[:, :, None] / SCALE_M
-    basis = np.concatenate([np.ones_like(ends), ends, ends * ends, ends * ends * ends], axis=2)
-    sure = (np.einsum('lei,lij,lej->le', basis, covariances, basis) <= MAX_SIGMA_M**2).all(axis=1)
-    covariances *= UNSCALE[:, None] * UNSCALE
-    return [
-        LaneLine(0, line, covariance, c.start_m, c.end_m, c.painted_m)
-        for c, line, covariance, keep in zip(chains, coefficients * UNSCALE, covariances, sure.tolist(), strict=True)
-        if keep
-    ]
+    first, last, rows, painted_m = 0, 0, 0, 0.0
+    best = (first, last, rows, painted_m)
+    for i in range(len(points)):
+        if owner[i] == line:
+            gap = points[i, 0] - points[last, 0] - (points[i, 3] + points[last, 3]) / 2
+            if rows == 0 or gap > max_gap_m:
+                first, rows, painted_m = i, 0, 0.0
+            last, rows, painted_m = i, rows + 1, painted_m + points[i, 3]
+            if rows > best[2]:
+                best = (first, last, rows, painted_m)
+    return best
 
 
-class _Chain(NamedTuple):
-    """Points of one line that hang together."""
+@inlined
+def _purity(points: Float64, line: Float64, start_m: float, end_m: float) -> float:
+    """Return the share of paint within a metre of a line, from its start to its end, that is on it.
 
-    line: int
-    points: npt.NDArray[np.intp]
-    start_m: float
-    end_m: float
-    painted_m: float
-
-
-def _chains(points: MarkingPoints, mine: npt.NDArray[np.bool_], config: LaneConfig) -> list[_Chain]:
-    """Return the chain of each line, [L, N] `mine`, that has most rows (near beats far); none where it is too little paint.
-
-    A chain has no gap beyond `max_gap_m`.
+    It is low in noise, zebras, letters and hatching.
     """
-    line, point = np.nonzero(mine)
-    if not len(point):
-        return []
-    x, length = points.x_m[point], points.length_m[point]
-    gap = x[1:] - x[:-1] - (length[1:] + length[:-1]) / 2
-    first = np.concatenate([[0], np.flatnonzero((gap > config.max_gap_m) | (line[1:] != line[:-1])) + 1])
-    last = np.append(first[1:], len(point))
-    painted = np.add.reduceat(length, first)
-    longest: dict[int, _Chain] = {}
-    columns = (line[first], first, last, x[first], x[last - 1], painted)
-    for owner, i, j, start, end, paint in zip(*(c.tolist() for c in columns), strict=True):
-        if owner not in longest or j - i > len(longest[owner].points):
-            longest[owner] = _Chain(owner, point[i:j], start, end, min(paint, end - start))
-    return [c for c in longest.values() if len(c.points) >= MIN_ROWS and _enough(c, config)]
+    on, beside = 0.0, 0.0
+    for i in range(len(points)):
+        x = points[i, 0]
+        if start_m <= x <= end_m:
+            distance = abs(points[i, 1] - lateral_m(line, x / SCALE_M))
+            if distance < 0.2 + 0.006 * abs(x):
+                on += points[i, 3]
+            if 0.45 < distance < 1.1:
+                beside += points[i, 3]
+    return on / max(on + beside, 1e-9)
 
 
-def _enough(chain: _Chain, config: LaneConfig) -> bool:
-    span = chain.end_m - chain.start_m
-    return chain.painted_m >= max(MIN_PAINTED_SHARE * span, min(SHORT_PAINT_M, config.min_painted_m))
+@inlined
+def _judged(
+    points: Float64, lines: Float64, max_gap_m: float, min_painted_m: float
+) -> tuple[Float64, Float64, Float64]:
+    """Fit lines [L, 4], cut them where their paint ends, fit them for the last time, and drop what does not look painted.
+
+    Returns:
+        coefficients [M, 4], covariances [M, 4, 4], and where paint starts and ends and how much there is [M, 3].
+    """
+    owner, spread, shape = fit_all(points, lines)
+    covariances, extents = np.empty((len(lines), ORDER + 1, ORDER + 1)), np.empty((len(lines), 3))
+    count = 0
+    for k in range(len(lines)):
+        first, last, rows, painted_m = _chain(points, owner, k, max_gap_m)
+        if rows < MIN_ROWS:
+            continue
+        start_m, end_m = points[first, 0], points[last, 0]
+        painted_m = min(painted_m, end_m - start_m)
+        least_m = max(MIN_PAINTED_SHARE * (end_m - start_m), min(SHORT_PAINT_M, min_painted_m))
+        if painted_m < least_m or _purity(points, lines[k], start_m, end_m) < MIN_PURITY:
+            continue
+        sums = np.zeros(SUMS)
+        for i in range(first, last + 1):
+            if owner[i] == k:
+                add(points[i], sums)
+        for i in range(SUMS):
+            sums[i] /= spread[k]
+        covariance = solve(sums, shape, PARALLEL, lines[k])
+        worst_m2 = max(variance_m2(covariance, start_m / SCALE_M), variance_m2(covariance, end_m / SCALE_M))
+        if worst_m2 > MAX_SIGMA_M**2:
+            continue
+        for i in range(ORDER + 1):
+            lines[count, i] = lines[k, i] / SCALE_M**i
+            for j in range(ORDER + 1):
+                covariances[count, i, j] = covariance[i, j] / SCALE_M ** (i + j)
+        extents[count, 0], extents[count, 1], extents[count, 2] = start_m, end_m, painted_m
+        count += 1
+    return lines[:count], covariances[:count], extents[:count]
 
 
-def _supported(lines: list[LaneLine], config: LaneConfig) -> list[LaneLine]:
-    """Keep long lines, and short ones (a single dash) only at a lane's distance from a long one and no nearer.
+@inlined
+def _is_long(extent: Float64, min_painted_m: float, min_span_m: float) -> bool:
+    return bool(extent[2] >= min_painted_m and extent[1] - extent[0] >= min_span_m)
+
+
+@inlined
+def _supported(
+    lines: Float64, extents: Float64, min_painted_m: float, min_span_m: float, min_lane_m: float, max_lane_m: float
+) -> Bool:
+    """Return [L]: long lines, and short ones (a single dash) only at a lane's distance from a long one and no nearer.
 
     An arrow lies in the middle of its lane, half a lane from the lines beside it. A dash behind a solid line, as seen
     from the vehicle, is paint of another road, the stop line of a side street for one.
     """
-    long = [s for s in lines if s.painted_m >= config.min_painted_m and s.span_m >= config.min_span_m]
-    short = [s for s in lines if not any(s is other for other in long)]
-
-    def beside(line: LaneLine) -> bool:
-        x = (line.x_start_m + line.x_end_m) / 2
-        y = line.at_m(x)
-        gap, nearest = min(((abs(y - other.at_m(x)), i) for i, other in enumerate(long)), default=(0.0, -1))
-        if not config.min_lane_m <= gap <= config.max_lane_m:
-            return False
-        between, solid = long[nearest].at_m(x), long[nearest].painted_m >= SOLID_SHARE * long[nearest].span_m
-        return not (solid and between * y > 0 and abs(between) < abs(y))
-
-    return long + [s for s in short if beside(s)]
-
-
-def _purity(points: MarkingPoints, residual: Float64, start: Float64, end: Float64) -> Float64:
-    """Return the share of paint within a metre of each line [L], from its start to its end, that is on it.
-
-    It is low in noise, zebras, letters and hatching.
-    """
-    x, distance = points.x_m, np.abs(residual)
-    along = (x >= start[:, None]) & (x <= end[:, None])
-    on = along & (distance < 0.2 + 0.006 * np.abs(x))
-    beside = along & (distance > 0.45) & (distance < 1.1)
-    line, rest = on @ points.length_m, beside @ points.length_m
-    return np.asarray(line / np.maximum(line + rest, 1e-9))
+    keep = np.empty(len(lines), np.bool_)
+    for i in range(len(lines)):
+        keep[i] = _is_long(extents[i], min_painted_m, min_span_m)
+        if keep[i]:
+            continue
+        x = (extents[i, 0] + extents[i, 1]) / 2
+        y, gap, between, nearest = lateral_m(lines[i], x), np.inf, 0.0, -1
+        for k in range(len(lines)):
+            other = lateral_m(lines[k], x)
+            if _is_long(extents[k], min_painted_m, min_span_m) and abs(y - other) < gap:
+                gap, between, nearest = abs(y - other), other, k
+        if min_lane_m <= gap <= max_lane_m:
+            solid = extents[nearest, 2] >= SOLID_SHARE * (extents[nearest, 1] - extents[nearest, 0])
+            keep[i] = not (solid and between * y > 0 and abs(between) < abs(y))
+    return keep
 
 
-def _distinct(lines: list[LaneLine], config: LaneConfig) -> list[LaneLine]:
-    """Drop the weaker of two lines that come closer than `min_separation_m` where both are seen."""
-    kept: list[LaneLine] = []
-    for line in sorted(lines, key=lambda line: -line.painted_m):
-        for other in kept:
-            low, high = max(line.x_start_m, other.x_start_m), min(line.x_end_m, other.x_end_m)
-            if line.apart_m(other, low, max(low, high)) < config.min_separation_m:
-                break
-        else:
-            kept.append(line)
-    return kept
+@inlined
+def _leave_out_close(lines: Float64, extents: Float64, keep: Bool, min_separation_m: float) -> None:
+    """Clear `keep` of the weaker of two lines that come closer than `min_separation_m` where both are seen."""
+    left = keep.copy()
+    for _ in range(len(lines)):
+        strongest = -1
+        for i in range(len(lines)):
+            if left[i] and (strongest < 0 or extents[i, 2] > extents[strongest, 2]):
+                strongest = i
+        if strongest < 0:
+            return
+        left[strongest] = False
+        for i in range(len(lines)):
+            low_m = max(extents[i, 0], extents[strongest, 0])
+            high_m = max(low_m, min(extents[i, 1], extents[strongest, 1]))
+            if left[i] and mean_apart_m(lines[i], lines[strongest], low_m, high_m) < min_separation_m:
+                left[i], keep[i] = False, False
+
+
+@compiled(
+    'Tuple((float64[:, ::1], float64[:, :, ::1], float64[:, ::1], boolean[::1]))'
+    '(float64[:, ::1], float64, float64, float64, float64, float64, float64, float64)'
+)
+def _find(
+    points: Float64,
+    clutter_m: float,
+    max_gap_m: float,
+    min_painted_m: float,
+    min_span_m: float,
+    min_separation_m: float,
+    min_lane_m: float,
+    max_lane_m: float,
+) -> tuple[Float64, Float64, Float64, Bool]:
+    """Return what `_judged` returns, and which of these lines [M] remain beside each other; points are sorted by x."""
+    paint_m = 0.0
+    for i in range(len(points)):
+        paint_m += points[i, 3]
+    enough = len(points) > ORDER and paint_m >= min_painted_m
+    start = piles(points, min_painted_m, min_separation_m) if enough else np.empty((0, ORDER + 1))
+    lines, covariances, extents = _judged(points, start, max_gap_m, min_painted_m)
+    keep = _supported(lines, extents, min_painted_m, min_span_m, min_lane_m, max_lane_m)
+    explained_m = 0.0
+    for i in range(len(lines)):
+        if keep[i]:
+            explained_m += extents[i, 2]
+    if explained_m < MIN_EXPLAINED * (paint_m + clutter_m):
+        return lines[:0], covariances[:0], extents[:0], keep[:0]
+    _leave_out_close(lines, extents, keep, min_separation_m)
+    return lines, covariances, extents, keep

@@ -6,18 +6,20 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+from numba import types
 
 from seg_perception.camera import CameraModel, Pose
-from seg_perception.labels import LabelMap, Role
+from seg_perception.compiled import IMAGE, compiled, inlined
+from seg_perception.errors import CameraError
 from seg_perception.postprocess.ground import ground_places, ground_rows, ground_table, plane_directions
 from seg_perception.postprocess.lane_types import LaneConfig
-from seg_perception.postprocess.masks import role_mask
 
 Float64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
+UInt8 = npt.NDArray[np.uint8]
+Bool = npt.NDArray[np.bool_]
 Complex128 = npt.NDArray[np.complex128]
 
 MAX_RUNS_PER_ROW = 8
@@ -35,7 +37,6 @@ ROW_STEP_M = 0.07
 SLANT = 0.45
 """Paint with a larger dy / dx is no line of the vehicle's road."""
 
-HATCH_CELLS = (3, 3)
 MIN_HATCH_M = 0.7
 """Where so much paint in so many cells of a metre slants to the left, and as much to the right, there is a crosshatch."""
 
@@ -46,21 +47,10 @@ PAINT_SIGMA_M = 0.02
 class MarkingPoints(NamedTuple):
     """Middles of painted runs, vehicle frame."""
 
-    x_m: Float64
-    """[N]"""
-    y_m: Float64
-    """[N]"""
-    sigma_m: Float64
-    """[N] standard deviation of y."""
-    length_m: Float64
-    """[N] length of ground along the view that the image row covers."""
+    table: Float64
+    """[N, 4] x and y, standard deviation of y, and length of ground along the view that the image row covers; metres."""
     clutter_m: float
     """Length, as above, of runs in range that belong to no line."""
-
-    def sorted_by_x(self) -> MarkingPoints:
-        """Return the same points, nearest first."""
-        x, y, sigma, length = np.array(self[:4])[:, np.argsort(self.x_m)]
-        return self._replace(x_m=x, y_m=y, sigma_m=sigma, length_m=length)
 
 
 class _View(NamedTuple):
@@ -69,18 +59,13 @@ class _View(NamedTuple):
     rows: Index
     """[r] image rows that are looked at: those in range, `ROW_STEP_M` of ground apart where the image has more."""
     edges: Complex128
-    """[r x w] ground x + iy at the left edge of each pixel; NaN out of range and at the image's border."""
+    """[r, w] ground x + iy at the left edge of each pixel; NaN out of range and at the image's border."""
     stands_for: Index
     """[r] how many rows of the image each one stands for."""
 
 
 def marking_points(
-    labels: npt.NDArray[np.uint8],
-    confidence: npt.NDArray[np.uint8],
-    label_map: LabelMap,
-    config: LaneConfig,
-    camera: CameraModel,
-    pose: Pose,
+    labels: UInt8, confidence: UInt8, is_marking: Bool, config: LaneConfig, camera: CameraModel, pose: Pose
 ) -> MarkingPoints:
     """Return the painted runs of one image that may belong to a line.
 
@@ -90,30 +75,30 @@ def marking_points(
 
     Args:
         labels, confidence: uint8 [h, w].
+        is_marking: bool [256], by class id.
         camera: intrinsics at the size of `labels`.
         pose: optical frame in the vehicle.
+
+    Raises:
+        CameraError: an image has not the camera's size.
     """
+    for image in (labels, confidence):
+        if image.shape != (camera.height, camera.width):
+            raise CameraError(
+                f'an image is {image.shape} but its camera {(camera.height, camera.width)}; expected one size'
+            )
     view = _view(camera, pose, config.max_range_m, config.half_width_m)
-    if not len(view.rows):
-        return MarkingPoints(*(np.zeros(0),) * 4, 0.0)
-    mask = role_mask(labels[view.rows], label_map, Role.LANE)
-    if config.min_confidence > 0:
-        cv2.bitwise_and(mask, cv2.compare(confidence[view.rows], config.min_confidence * 255, cv2.CMP_GE), dst=mask)
-    start, end = _runs(mask)
-    row = start // camera.width
-    left, right = view.edges[start], view.edges[end]
-    middle = (left + right) / 2
-    width = np.abs(right - left)  # NaN out of range
-    pixel = width / (end - start)
     x, y, z = pose.translation_m
-    height = max(z, 0.1)
-    length = ((middle.real - x) ** 2 + (middle.imag - y) ** 2 + height**2) / (height * camera.fy) * view.stands_for[row]
-    keep = (width <= config.max_marking_m + 2 * pixel) & ~_crowded(row, middle)
-    keep &= ~_hatched(_steps(start, end, camera.width, middle), middle, length)
-    clutter = float(np.nansum(length[~keep]))
-    middle, pixel = middle[keep], pixel[keep]
-    sigma = np.hypot(EDGE_SIGMA_PX * pixel, PAINT_SIGMA_M)
-    return MarkingPoints(middle.real, middle.imag, sigma, length[keep], clutter)
+    place = (x, y, max(z, 0.1), camera.fy)
+    least, widest_m = config.min_confidence * 255, config.max_marking_m
+    return MarkingPoints(*_middles(labels, confidence, is_marking, *view, *place, least, widest_m))
+
+
+def join(parts: list[MarkingPoints]) -> MarkingPoints:
+    """Put the points of several cameras together."""
+    if len(parts) == 1:
+        return parts[0]
+    return MarkingPoints(np.vstack([p.table for p in parts]), sum(p.clutter_m for p in parts))
 
 
 @lru_cache(maxsize=16)
@@ -128,64 +113,144 @@ def _view(camera: CameraModel, pose: Pose, max_range_m: float, half_width_m: flo
     outside = np.abs(edges - complex(*pose.translation_m[:2])) > max_range_m
     edges[outside | (np.abs(edges.imag) > half_width_m)] = np.nan
     edges[:, [0, -1]] = np.nan  # of runs that begin in the first column or end in the last the middle is not known
-    edges = np.pad(edges, ((0, 0), (1, 0)), constant_values=np.nan).ravel()
+    edges = np.pad(edges, ((0, 0), (1, 0)), constant_values=np.nan)
     return _View(rows, edges, np.diff(rows, append=seen.stop))
 
 
-def _steps(start: Index, end: Index, width: int, middle: Complex128) -> Complex128:
-    """Return the way on the ground from each run to the first one that touches it in the next row; NaN without one."""
-    below = np.searchsorted(end, start + width, 'right')
-    below[below == len(end)] = -1
-    step = middle[below] - middle
-    step[(start[below] > end + width) | (below < 0)] = np.nan
-    return step
+@inlined
+def _runs(labels: UInt8, confidence: UInt8, is_marking: Bool, rows: Index, least: float) -> Index:
+    """Return [N, 3]: the place in `rows`, the first column of a run of marking pixels, and the column after it.
 
-
-def _hatched(step: Complex128, middle: Complex128, length_m: Float64) -> npt.NDArray[np.bool_]:
-    """Return which runs lie in or beside a crosshatch (a box junction): paint that slants both ways in one place."""
-    slant, least = step.real * step.imag, SLANT * step.real**2
-    left, right = slant > least, slant < -least
-    if not (left.any() and right.any()):
-        return np.zeros(len(step), np.bool_)
-    place = np.where(np.isfinite(middle), middle, 0.0)
-    row, column = (np.floor(v - v.min()).astype(np.intp) for v in (place.real, place.imag))
-    shape = (int(row.max()) + 1, int(column.max()) + 1)
-    cell = row * shape[1] + column
-    paint = (np.bincount(cell, np.where(way, length_m, 0.0), math.prod(shape)) for way in (left, right))
-    around = [
-        cv2.boxFilter(p.reshape(shape), -1, HATCH_CELLS, normalize=False, borderType=cv2.BORDER_CONSTANT) for p in paint
-    ]
-    crossed = (np.minimum(*around) >= MIN_HATCH_M).astype(np.uint8)
-    return np.asarray(cv2.dilate(crossed, np.ones(HATCH_CELLS, np.uint8)).ravel()[cell] > 0)
-
-
-def _crowded(row: Index, middle: Complex128) -> npt.NDArray[np.bool_]:
-    """Return where a run has a close neighbour on both sides, or is the close neighbour of such a run."""
-    close = np.zeros(len(row) + 1, np.bool_)
-    close[1:-1] = (row[1:] == row[:-1]) & (np.abs(middle[1:] - middle[:-1]) < CROWD_M)
-    inner = close[1:] & close[:-1]
-    crowded = inner.copy()
-    crowded[:-1] |= inner[1:] & close[1:-1]
-    crowded[1:] |= inner[:-1] & close[1:-1]
-    return crowded
-
-
-def _runs(mask: npt.NDArray[np.uint8]) -> tuple[Index, Index]:
-    """Return flat indices of the first pixel of each run of non-zero pixels, and of the pixel after it in its row.
-
-    The first and the last column of `mask` are cleared. No runs when there are too many for lines.
+    The first and the last column count as unmarked. No runs when there are too many for lines.
     """
-    mask[:, [0, -1]] = 0
-    marked = mask.ravel().view(np.bool_)
-    change = np.flatnonzero(marked[1:] != marked[:-1]) + 1
-    if len(change) > 2 * MAX_RUNS_PER_ROW * len(mask):
-        change = change[:0]
-    return change[0::2], change[1::2]
+    last = labels.shape[1] - 1
+    runs = np.empty((MAX_RUNS_PER_ROW * len(rows), 3), np.int64)
+    count = 0
+    for i in range(len(rows)):
+        line, sure, column = labels[rows[i]], confidence[rows[i]], 1
+        while column < last:
+            if not is_marking[line[column]] or sure[column] < least:
+                column += 1
+                continue
+            start = column
+            while column < last and is_marking[line[column]] and sure[column] >= least:
+                column += 1
+            if count == len(runs):
+                return runs[:0]
+            runs[count, 0], runs[count, 1], runs[count, 2] = i, start, column
+            count += 1
+    return runs[:count]
 
 
-def join(parts: list[MarkingPoints]) -> MarkingPoints:
-    """Put the points of several cameras together."""
-    if len(parts) == 1:
-        return parts[0]
-    x, y, sigma, length = np.hstack([np.array(p[:4]) for p in parts])
-    return MarkingPoints(x, y, sigma, length, sum(p.clutter_m for p in parts))
+@inlined
+def _leave_out_crowded(runs: Index, middle: Complex128, keep: Bool) -> None:
+    """Clear `keep` of runs that have a close neighbour on both sides, and of these neighbours."""
+    for i in range(1, len(runs) - 1):
+        in_one_row = runs[i - 1, 0] == runs[i + 1, 0]
+        if in_one_row and abs(middle[i] - middle[i - 1]) < CROWD_M and abs(middle[i + 1] - middle[i]) < CROWD_M:
+            keep[i - 1], keep[i], keep[i + 1] = False, False, False
+
+
+@inlined
+def _slants(runs: Index, middle: Complex128) -> Index:
+    """Return [N]: 1 and -1 where the paint goes on in the next row far to the left or right, else 0."""
+    slants = np.zeros(len(runs), np.int64)
+    below = 0
+    for i in range(len(runs)):
+        row, start, end = runs[i, 0] + 1, runs[i, 1], runs[i, 2]
+        while below < len(runs) and (runs[below, 0] < row or (runs[below, 0] == row and runs[below, 2] <= start)):
+            below += 1
+        if below < len(runs) and runs[below, 0] == row and runs[below, 1] <= end:
+            step = middle[below] - middle[i]
+            slant, least = step.real * step.imag, SLANT * step.real**2
+            slants[i] = int(slant > least) - int(slant < -least)
+    return slants
+
+
+@inlined
+def _cells(middle: Complex128) -> Index:
+    """Return [N, 2]: x and y in whole metres from the least ones. What is out of range counts as at the vehicle."""
+    places_m = np.zeros((len(middle), 2))
+    first_x, first_y = math.inf, math.inf
+    for i in range(len(middle)):
+        if not math.isnan(middle[i].real):
+            places_m[i, 0], places_m[i, 1] = middle[i].real, middle[i].imag
+        first_x, first_y = min(first_x, places_m[i, 0]), min(first_y, places_m[i, 1])
+    cells = np.empty((len(middle), 2), np.int64)
+    for i in range(len(middle)):
+        cells[i, 0], cells[i, 1] = int(places_m[i, 0] - first_x), int(places_m[i, 1] - first_y)
+    return cells
+
+
+@inlined
+def _leave_out_hatched(runs: Index, middle: Complex128, length_m: Float64, keep: Bool) -> None:
+    """Clear `keep` of runs in or beside a crosshatch (a box junction): paint that slants both ways in one place."""
+    slants, cells = _slants(runs, middle), _cells(middle)
+    last_x, last_y = 0, 0
+    for i in range(len(runs)):
+        last_x, last_y = max(last_x, cells[i, 0]), max(last_y, cells[i, 1])
+    paint_m = np.zeros((2, last_x + 3, last_y + 3))  # left and right, of the 3 x 3 m around each cell
+    for i in range(len(runs)):
+        for x in range(cells[i, 0], cells[i, 0] + 3):
+            for y in range(cells[i, 1], cells[i, 1] + 3):
+                if slants[i] != 0:
+                    paint_m[int(slants[i] < 0), x, y] += length_m[i]
+    for i in range(len(runs)):
+        for x in range(cells[i, 0], cells[i, 0] + 3):
+            for y in range(cells[i, 1], cells[i, 1] + 3):
+                if min(paint_m[0, x, y], paint_m[1, x, y]) >= MIN_HATCH_M:
+                    keep[i] = False
+
+
+@compiled(
+    types.Tuple((types.float64[:, ::1], types.float64))(
+        IMAGE,
+        IMAGE,
+        types.boolean[::1],
+        types.int64[::1],
+        types.complex128[:, ::1],
+        types.int64[::1],
+        *[types.float64] * 6,
+    )
+)
+def _middles(
+    labels: UInt8,
+    confidence: UInt8,
+    is_marking: Bool,
+    rows: Index,
+    edges: Complex128,
+    stands_for: Index,
+    x: float,
+    y: float,
+    height: float,
+    fy: float,
+    least: float,
+    widest_m: float,
+) -> tuple[Float64, float]:
+    """Return what `MarkingPoints` holds; a pixel counts from the confidence `least`, paint up to a width of `widest_m`."""
+    runs = _runs(labels, confidence, is_marking, rows, least)
+    middle, length_m = np.empty(len(runs), np.complex128), np.empty(len(runs))
+    for i in range(len(runs)):
+        row = runs[i, 0]
+        middle[i] = (edges[row, runs[i, 1]] + edges[row, runs[i, 2]]) / 2
+        away = (middle[i].real - x) ** 2 + (middle[i].imag - y) ** 2 + height**2
+        length_m[i] = away / (height * fy) * stands_for[row]
+    keep = np.ones(len(runs), np.bool_)
+    _leave_out_crowded(runs, middle, keep)
+    _leave_out_hatched(runs, middle, length_m, keep)
+    points = np.empty((len(runs), 4))
+    kept, clutter_m = 0, 0.0
+    for i in range(len(runs)):
+        row, start, end = runs[i, 0], runs[i, 1], runs[i, 2]
+        width_m = abs(edges[row, end] - edges[row, start])
+        pixel_m = width_m / (end - start)
+        if math.isnan(width_m):
+            continue
+        if keep[i] and width_m <= widest_m + 2 * pixel_m:
+            points[kept, 0], points[kept, 1] = middle[i].real, middle[i].imag
+            points[kept, 2] = math.hypot(EDGE_SIGMA_PX * pixel_m, PAINT_SIGMA_M)
+            points[kept, 3] = length_m[i]
+            kept += 1
+        else:
+            clutter_m += length_m[i]
+    return points[:kept], clutter_m

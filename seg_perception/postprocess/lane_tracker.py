@@ -7,31 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from seg_perception.camera import Pose
 from seg_perception.grid import Observation
-from seg_perception.labels import LabelMap
+from seg_perception.labels import LabelMap, Role
 from seg_perception.postprocess.lane_fit import find_lines, with_pitch_error
+from seg_perception.postprocess.lane_motion import followed, match
 from seg_perception.postprocess.lane_points import MarkingPoints, join, marking_points
-from seg_perception.postprocess.lane_solve import SCALE_M, UNSCALE
-from seg_perception.postprocess.lane_types import LaneConfig, LaneLine, Lanes
+from seg_perception.postprocess.lane_types import LaneConfig, LaneLine, Lanes, stacked
 
-Float64 = npt.NDArray[np.float64]
-
-SAME_LINE_M = 0.6
-MUCH_M = 2.5
-"""Lines this far apart in the middle are two, whatever their ends say."""
 MAX_STEP_M = 5.0
 MAX_PAUSE_NS = 1_000_000_000
 HOLD_NS = 200_000_000
 """Without odometry the last image of a camera counts this long beside the newer ones of others."""
 CONFIRM_HITS = 2
-FORGET = 1.3
-"""Growth of the variance from one frame to the next: older paint says less about the line ahead."""
-STEP_VARIANCE = np.diag(np.square([0.03, 0.003, 2e-4, 5e-6]))
-"""What odometry and the uneven road add to each coefficient in one frame."""
-THIRDS = np.linspace(0.0, 1.0, 4)
 REFERENCE_M = 6.0
 """Ego lines are chosen by their place here: near, yet in view of most cameras."""
 REFERENCE_SIGMA_M = 0.5
@@ -57,7 +46,7 @@ class LaneTracker:
 
     def __init__(self, config: LaneConfig, labels: LabelMap) -> None:
         self._config = config
-        self._labels = labels
+        self._is_marking = labels.mask_lut(Role.LANE) > 0
         self._next_id = 1
         self.reset()
 
@@ -87,8 +76,7 @@ class LaneTracker:
         if newest.odom_from_vehicle is None:
             self._tracks = [_Track(line, CONFIRM_HITS) for line in self._with_ids(lines)]
         else:
-            self._advance(newest.stamp_ns, newest.odom_from_vehicle)
-            self._merge(lines, first_hits=1 if self._tracks else CONFIRM_HITS)
+            self._follow(lines, newest.stamp_ns, newest.odom_from_vehicle)
         self._stamp_ns, self._pose = newest.stamp_ns, newest.odom_from_vehicle
         height = max(newest.vehicle_from_camera.translation_m[2], 0.1)
         given = [t.line for t in self._tracks if t.hits >= CONFIRM_HITS]
@@ -97,50 +85,49 @@ class LaneTracker:
 
     def _points(self, o: Observation, newest: Observation) -> MarkingPoints:
         points = marking_points(
-            o.labels, o.confidence, self._labels, self._config, o.camera_model, o.vehicle_from_camera
+            o.labels, o.confidence, self._is_marking, self._config, o.camera_model, o.vehicle_from_camera
         )
         if o is newest or o.odom_from_vehicle is None or newest.odom_from_vehicle is None:
             return points
-        moved = _move(newest.odom_from_vehicle.inverse() @ o.odom_from_vehicle, points.x_m, points.y_m)
-        return points._replace(x_m=moved[:, 0], y_m=moved[:, 1])
+        motion = newest.odom_from_vehicle.inverse() @ o.odom_from_vehicle
+        on_ground = np.column_stack([points.table[:, :2], np.zeros(len(points.table))])
+        points.table[:, :2] = motion.transform(on_ground)[:, :2]
+        return points
 
     def _with_ids(self, lines: list[LaneLine]) -> list[LaneLine]:
         """Give each line the id of the nearest line of the last frame, or a new one."""
-        partner = _match([t.line for t in self._tracks], lines, self._config.max_gap_m)
-        result = []
-        for i, line in enumerate(lines):
-            known = partner.get(i)
-            if known is None:
-                self._next_id += 1
-            result.append(line._replace(id=self._next_id - 1 if known is None else self._tracks[known].line.id))
-        return result
+        known = [t.line for t in self._tracks]
+        (last, _, last_ends), (new, _, ends) = stacked(known), stacked(lines)
+        partner = match(last, last_ends, new, ends, self._config.max_gap_m).tolist()
+        return [
+            line._replace(id=self._new_id() if k < 0 else known[k].id) for line, k in zip(lines, partner, strict=True)
+        ]
 
-    def _advance(self, stamp_ns: int, pose: Pose) -> None:
-        """Move all lines into the new vehicle frame, or forget them after a jump."""
-        last = self._pose
-        if last is None or abs(stamp_ns - self._stamp_ns) > MAX_PAUSE_NS:  # a camera that lags goes back a little
-            self._tracks = []
+    def _new_id(self) -> int:
+        self._next_id += 1
+        return self._next_id - 1
+
+    def _follow(self, lines: list[LaneLine], stamp_ns: int, pose: Pose) -> None:
+        """Move all lines into the new vehicle frame, or forget them after a jump, and join them with the new ones."""
+        last, step_m = self._pose, math.inf
+        if last is not None and abs(stamp_ns - self._stamp_ns) <= MAX_PAUSE_NS:  # a camera that lags goes back a little
+            step_m = math.dist(last.translation_m, pose.translation_m)
+        if last is None or step_m > MAX_STEP_M or not self._tracks:
+            self._tracks = [_Track(line._replace(id=self._new_id()), CONFIRM_HITS) for line in lines]
             return
-        back = pose.rotation.T
-        moved_m = back @ np.subtract(last.translation_m, pose.translation_m)
-        step = math.hypot(*moved_m[:2])
-        if step > MAX_STEP_M:
-            self._tracks = []
-        carried = _carry([t.line for t in self._tracks], (back @ last.rotation)[:2, :2], moved_m[:2])
-        for track, line in zip(self._tracks, carried, strict=True):
-            track.line = line
-            track.unseen_m += step
-
-    def _merge(self, lines: list[LaneLine], first_hits: int) -> None:
-        partner = _match([t.line for t in self._tracks], lines, self._config.max_gap_m)
-        known = [self._tracks[j] for j in partner.values()]
-        fused = _fuse([t.line for t in known], [lines[i] for i in partner])
-        for track, line in zip(known, fused, strict=True):
-            track.line, track.hits, track.unseen_m = line, track.hits + 1, 0.0
-        for i, line in enumerate(lines):
-            if i not in partner:
-                self._tracks.append(_Track(line._replace(id=self._next_id), first_hits))
-                self._next_id += 1
+        known = stacked([t.line for t in self._tracks])
+        moved = np.subtract(last.translation_m, pose.translation_m, dtype=np.float64)
+        partner = followed(*known, *stacked(lines), last.rotation, pose.rotation, moved, self._config.max_gap_m)
+        for track, c, v, (start_m, end_m) in zip(self._tracks, known[0], known[1], known[2].tolist(), strict=True):
+            track.line = track.line._replace(coefficients=c, covariance=v, x_start_m=start_m, x_end_m=end_m, seen=False)
+            track.unseen_m += step_m
+        for line, k in zip(lines, partner.tolist(), strict=True):
+            if k < 0:
+                self._tracks.append(_Track(line._replace(id=self._new_id())))
+                continue
+            track = self._tracks[k]
+            joined = line._replace(id=track.line.id, coefficients=known[0][k], covariance=known[1][k])
+            track.line, track.hits, track.unseen_m = joined, track.hits + 1, 0.0
         self._tracks = [t for t in self._tracks if self._alive(t)]
 
     def _alive(self, track: _Track) -> bool:
@@ -148,79 +135,6 @@ class LaneTracker:
             return True
         ahead = track.line.x_end_m >= self._config.min_span_m
         return track.hits >= CONFIRM_HITS and track.unseen_m <= self._config.coast_m and ahead
-
-
-def _move(motion: Pose, x: Float64, y: Float64) -> Float64:
-    return motion.transform(np.column_stack([x, y, np.zeros_like(x)]))[:, :2]
-
-
-def _match(known: list[LaneLine], new: list[LaneLine], max_gap_m: float) -> dict[int, int]:
-    """Pair new lines (keys) with known ones (values), closest pairs first; a junction between them keeps them apart."""
-    pairs = []
-    for i, line in enumerate(new):
-        for j, other in enumerate(known):
-            low, high = max(line.x_start_m, other.x_start_m), min(line.x_end_m, other.x_end_m)
-            if low - high > max_gap_m:
-                continue
-            middle = (low + high) / 2
-            distance = abs(line.at_m(middle) - other.at_m(middle))
-            if low < high and distance < MUCH_M:
-                distance = line.apart_m(other, low, high)
-            pairs.append((distance, i, j))
-    result: dict[int, int] = {}
-    for distance, i, j in sorted(pairs):
-        if distance < SAME_LINE_M and i not in result and j not in result.values():
-            result[i] = j
-    return result
-
-
-def _carry(lines: Sequence[LaneLine], turn: Float64, shift_m: Float64) -> list[LaneLine]:
-    """Express lines in the new vehicle frame: shapes through four points each, covariances through the shift along x.
-
-    Args:
-        turn, shift_m: [2, 2] and [2] from the old frame to the new one.
-    """
-    if not lines:
-        return []
-    coefficients, covariances = np.array([s.coefficients for s in lines]), np.array([s.covariance for s in lines])
-    start, span = np.array([(s.x_start_m, max(s.span_m, 1.0)) for s in lines]).T[:, :, None]
-    x = start + span * THIRDS
-    c0, c1, c2, c3 = coefficients.T[:, :, None]
-    y = c0 + x * (c1 + x * (c2 + x * c3))
-    moved_x, moved_y = np.tensordot(turn, np.array([x, y]), 1) + shift_m[:, None, None]
-    scaled = moved_x / SCALE_M
-    square = scaled * scaled
-    powers = np.array([np.ones_like(scaled), scaled, square, square * scaled]).transpose(1, 2, 0)
-    coefficients = np.linalg.solve(powers, moved_y[:, :, None])[:, :, 0] * UNSCALE
-    shift = _shift(-float(shift_m[0]))
-    covariances = shift @ covariances @ shift.T * FORGET + STEP_VARIANCE
-    ends = np.maximum(0.0, moved_x[:, [0, -1]]).tolist()
-    return [
-        line._replace(coefficients=c, covariance=v, x_start_m=first, x_end_m=last, seen=False)
-        for line, c, v, (first, last) in zip(lines, coefficients, covariances, ends, strict=True)
-    ]
-
-
-def _shift(dx_m: float) -> Float64:
-    """Matrix that turns the coefficients of y(x) into those of y(x + dx)."""
-    d, d2, d3 = dx_m, dx_m**2, dx_m**3
-    return np.array([[1.0, d, d2, d3], [0.0, 1.0, 2 * d, 3 * d2], [0.0, 0.0, 1.0, 3 * d], [0.0, 0.0, 0.0, 1.0]])
-
-
-def _fuse(predicted: Sequence[LaneLine], measured: Sequence[LaneLine]) -> list[LaneLine]:
-    """Join pairs of independent estimates of one line by their information; the range is what is seen now."""
-    if not predicted:
-        return []
-    before, covariance = np.array([p.coefficients for p in predicted]), np.array([p.covariance for p in predicted])
-    now, noise = np.array([m.coefficients for m in measured]), np.array([m.covariance for m in measured])
-    # Covariances are symmetric: the gain is the transpose of this.
-    gain = np.linalg.solve(covariance + noise, covariance).transpose(0, 2, 1)
-    joined = before + (gain @ (now - before)[:, :, None])[:, :, 0]
-    covariance = covariance - gain @ covariance
-    return [
-        m._replace(id=p.id, coefficients=c, covariance=v)
-        for p, m, c, v in zip(predicted, measured, joined, covariance, strict=True)
-    ]
 
 
 def describe(stamp_ns: int, lines: Sequence[LaneLine], config: LaneConfig) -> Lanes:
@@ -243,7 +157,7 @@ def describe(stamp_ns: int, lines: Sequence[LaneLine], config: LaneConfig) -> La
 
 def _ego(ordered: tuple[LaneLine, ...], config: LaneConfig) -> tuple[LaneLine | None, LaneLine | None]:
     """Return the closest pair around the vehicle that is as far apart as a lane is wide; else the closer line alone."""
-    near = [(s.at_m(REFERENCE_M), s) for s in ordered if s.sigma_m(REFERENCE_M) <= REFERENCE_SIGMA_M]
+    near = [(s.at_m(REFERENCE_M), s) for s in ordered if s.sigma_at_m(REFERENCE_M) <= REFERENCE_SIGMA_M]
     lefts = [(y, s) for y, s in near if 0 <= y <= config.max_lane_m]
     rights = [(y, s) for y, s in near if -config.max_lane_m <= y < 0]
     pairs = [

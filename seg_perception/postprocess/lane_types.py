@@ -3,18 +3,49 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from seg_perception.compiled import inlined
 from seg_perception.errors import ConfigError
 
 Float64 = npt.NDArray[np.float64]
 
 ORDER = 3
 """Order of the polynomials: a cubic is a clothoid over the visible range (Dickmanns and Mysliwetz 1992)."""
+
+
+@inlined
+def lateral_m(coefficients: Float64, x_m: float) -> float:
+    """Return the polynomial at one place."""
+    value = 0.0
+    for i in range(ORDER, -1, -1):
+        value = value * x_m + coefficients[i]
+    return value
+
+
+@inlined
+def variance_m2(covariance: Float64, x_m: float) -> float:
+    """Return the variance of `lateral_m` for the covariance of its coefficients."""
+    variance, power = 0.0, 1.0
+    for i in range(ORDER + 1):
+        variance += power * lateral_m(covariance[i], x_m)
+        power *= x_m
+    return variance
+
+
+@inlined
+def mean_apart_m(one: Float64, other: Float64, low_m: float, high_m: float) -> float:
+    """Return the mean distance of two polynomials at five places from `low_m` to `high_m`."""
+    total = 0.0
+    for i in range(5):
+        x = low_m + i / 4 * (high_m - low_m)
+        total += abs(lateral_m(one, x) - lateral_m(other, x))
+    return total / 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +123,6 @@ class LaneLine(NamedTuple):
         c0, c1, c2, c3 = self.coefficients.tolist()
         return float(c0 + x_m * (c1 + x_m * (c2 + x_m * c3)))
 
-    def apart_m(self, other: LaneLine, low_m: float, high_m: float) -> float:
-        """Return the mean distance from another line at five places from `low_m` to `high_m`."""
-        c0, c1, c2, c3 = (self.coefficients - other.coefficients).tolist()
-        places = [low_m + i / 4 * (high_m - low_m) for i in range(5)]
-        return float(sum(abs(c0 + x * (c1 + x * (c2 + x * c3))) for x in places) / 5)
-
     def yaw_rad(self, x_m: Float64) -> Float64:
         """Return the direction of the line at `x_m`, positive to the left."""
         _, c1, c2, c3 = self.coefficients
@@ -109,6 +134,12 @@ class LaneLine(NamedTuple):
         basis = np.array([np.ones_like(x), x, x * x, x * x * x])
         return np.asarray(np.sqrt((basis * np.tensordot(self.covariance, basis, 1)).sum(axis=0)))
 
+    def sigma_at_m(self, x_m: float) -> float:
+        """Return the standard deviation of `at_m` at one `x_m`, far quicker than `sigma_m`."""
+        powers = [x_m**i for i in range(ORDER + 1)]
+        rows = zip(powers, self.covariance.tolist(), strict=True)
+        return math.sqrt(sum(a * b * v for a, row in rows for b, v in zip(powers, row, strict=True)))
+
     def points_m(self, step_m: float = 4.0) -> Float64:
         """Return float64 [N, 2] points along the visible range, both ends included, at most `step_m` apart in x.
 
@@ -117,6 +148,13 @@ class LaneLine(NamedTuple):
         steps = max(1, math.ceil(self.span_m / step_m))
         x = self.x_start_m + np.arange(steps + 1) * (self.span_m / steps)
         return np.array([x, self.y_m(x)]).T
+
+
+def stacked(lines: Sequence[LaneLine]) -> tuple[Float64, Float64, Float64]:
+    """Return coefficients [L, 4], covariances [L, 4, 4] and where paint starts and ends [L, 2] of lines."""
+    coefficients = np.array([s.coefficients for s in lines]).reshape(-1, ORDER + 1)
+    covariances = np.array([s.covariance for s in lines]).reshape(-1, ORDER + 1, ORDER + 1)
+    return coefficients, covariances, np.array([(s.x_start_m, s.x_end_m) for s in lines]).reshape(-1, 2)
 
 
 class Lanes(NamedTuple):

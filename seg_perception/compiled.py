@@ -21,7 +21,7 @@ import platformdirs
 from seg_perception.paths import changeable_by_others
 
 Function = TypeVar('Function', bound=Callable[..., Any])
-OPTIONS = {'nogil': True, 'error_model': 'numpy'}
+OPTIONS = {'nogil': True, 'error_model': 'numpy', 'no_cfunc_wrapper': True}
 IMAGE = numba.types.Array(numba.types.uint8, 2, 'A', readonly=True)
 """An image of one channel as engines give it: maybe a part of a larger one, maybe not to be written."""
 
@@ -46,8 +46,8 @@ def compiled(signature: Any) -> Callable[[Function], Function]:
 
 
 def inlined(function: Function) -> Function:
-    """Make a function a part of the compiled ones of its folder that call it; nothing else may."""
-    return cast(Function, numba.njit(**OPTIONS)(function))
+    """Make a function a part of the compiled ones of its folder that call it; nothing else can call it."""
+    return cast(Function, numba.njit(no_cpython_wrapper=True, **OPTIONS)(function))
 
 
 @cache

@@ -46,17 +46,10 @@ def find_lines(points: MarkingPoints, config: LaneConfig) -> list[LaneLine]:
     The covariance is that of the fit alone; see `with_pitch_error`.
     """
     table = points.table[np.argsort(points.table[:, 0])]
-    found = _find(
-        table,
-        points.clutter_m,
-        config.max_gap_m,
-        config.min_painted_m,
-        config.min_span_m,
-        config.min_separation_m,
-        config.min_lane_m,
-        config.max_lane_m,
-    )
-    lines = [LaneLine(0, c, v, *e.tolist()) for c, v, e, keep in zip(*found, strict=True) if keep]
+    c = config
+    limits = c.max_gap_m, c.min_painted_m, c.min_span_m, c.min_separation_m, c.min_lane_m, c.max_lane_m
+    found = _find(table, points.clutter_m, *limits)
+    lines = [LaneLine(0, line, v, *e.tolist()) for line, v, e, keep in zip(*found, strict=True) if keep]
     return sorted(lines, key=lambda line: -line.coefficients[0])
 
 
@@ -158,11 +151,6 @@ def _judged(
 
 
 @inlined
-def _is_long(extent: Float64, min_painted_m: float, min_span_m: float) -> bool:
-    return bool(extent[2] >= min_painted_m and extent[1] - extent[0] >= min_span_m)
-
-
-@inlined
 def _supported(
     lines: Float64, extents: Float64, min_painted_m: float, min_span_m: float, min_lane_m: float, max_lane_m: float
 ) -> Bool:
@@ -171,16 +159,18 @@ def _supported(
     An arrow lies in the middle of its lane, half a lane from the lines beside it. A dash behind a solid line, as seen
     from the vehicle, is paint of another road, the stop line of a side street for one.
     """
-    keep = np.empty(len(lines), np.bool_)
+    long = np.empty(len(lines), np.bool_)
     for i in range(len(lines)):
-        keep[i] = _is_long(extents[i], min_painted_m, min_span_m)
-        if keep[i]:
+        long[i] = extents[i, 2] >= min_painted_m and extents[i, 1] - extents[i, 0] >= min_span_m
+    keep = long.copy()
+    for i in range(len(lines)):
+        if long[i]:
             continue
         x = (extents[i, 0] + extents[i, 1]) / 2
         y, gap, between, nearest = lateral_m(lines[i], x), np.inf, 0.0, -1
         for k in range(len(lines)):
             other = lateral_m(lines[k], x)
-            if _is_long(extents[k], min_painted_m, min_span_m) and abs(y - other) < gap:
+            if long[k] and abs(y - other) < gap:
                 gap, between, nearest = abs(y - other), other, k
         if min_lane_m <= gap <= max_lane_m:
             solid = extents[nearest, 2] >= SOLID_SHARE * (extents[nearest, 1] - extents[nearest, 0])

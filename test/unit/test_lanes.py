@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from seg_perception.camera import CameraModel, Pose
-from seg_perception.errors import ConfigError
+from seg_perception.errors import CameraError, ConfigError
 from seg_perception.grid import Observation
 from seg_perception.labels import DEFAULT_LABELS
 from seg_perception.postprocess import LaneConfig, LaneTracker
@@ -245,6 +245,15 @@ def test_a_hidden_line_is_not_drawn_on():
     lanes = lanes_of(labels)
     assert lanes.ego_right is None
     assert len(lanes.lines) == 1
+
+
+def test_an_image_that_has_not_its_cameras_size_is_refused():
+    labels = np.full((160, 240), LANE, np.uint8)
+    with pytest.raises(CameraError, match=r'\(160, 240\) but its camera \(320, 480\)'):
+        lanes_of(labels)
+    whole = observe(nothing())
+    with pytest.raises(CameraError, match='expected one size'):
+        LaneTracker(LaneConfig(), DEFAULT_LABELS).update([whole._replace(confidence=labels)])
 
 
 def test_settings_are_checked():

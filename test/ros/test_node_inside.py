@@ -11,8 +11,9 @@ import pytest
 from builtin_interfaces.msg import Time
 from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
-from rclpy.serialization import serialize_message
-from sensor_msgs.msg import CameraInfo, Image
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from visualization_msgs.msg import MarkerArray
 
 from seg_perception.engine.fake import FakeEngine
 from seg_perception.io.messages import IMAGE
@@ -225,13 +226,15 @@ def test_parameters_that_do_not_concern_the_grid_leave_its_evidence(cameras):
     assert ahead(cameras.grids[-1]) == {-1}
 
 
-def xyz(cloud):
+def xyz(data):
+    cloud = deserialize_message(data, PointCloud2)
     return np.frombuffer(cloud.data, np.float32).reshape(-1, 4)[:, :3].copy()
 
 
-def rings(markers):
+def rings(data):
     """Points of the road as `front` sees it."""
-    return np.array([(p.x, p.y) for m in markers.markers if m.ns == 'road/front' for p in m.points])
+    markers = deserialize_message(data, MarkerArray).markers
+    return np.array([(p.x, p.y) for m in markers if m.ns == 'road/front' for p in m.points])
 
 
 def test_things_seen_by_a_camera_that_lags_are_moved_with_the_vehicle(cameras, monkeypatch):

@@ -1,7 +1,7 @@
 """Loops compiled to machine code by Numba, where NumPy would need tens of passes over small arrays.
 
 Code is compiled when a module is imported and kept in `<user cache>/seg_perception/compiled` (NUMBA_CACHE_DIR moves it), so
-that it takes seconds once and nothing is compiled while a vehicle drives. The kept code is used while all files of the
+that it takes some ten seconds once and nothing is compiled while a vehicle drives. The kept code is used while all files of the
 function's folder are unchanged: constants of other folders come in as arguments.
 """
 
@@ -58,15 +58,17 @@ def _directory(folder: Path) -> Path | None:
         sources.update(file.read_bytes())
     given = os.environ.get('NUMBA_CACHE_DIR')
     base = Path(given) if given else platformdirs.user_cache_path('seg_perception', appauthor=False) / 'compiled'
-    directory = base / sources.hexdigest()[:16]
+    directory, log = base / sources.hexdigest()[:16], logging.getLogger(__name__)
     try:
+        if not directory.exists():
+            log.warning('compiling the loops in %s for this machine, once: up to a minute', folder)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         problem = changeable_by_others(directory)
     except OSError as error:
         problem = f'cannot be created ({error.strerror})'
     if not problem:
         return directory
-    logging.getLogger(__name__).warning(
-        'compiled code is not kept, which costs seconds at every start: %s %s; set NUMBA_CACHE_DIR', directory, problem
+    log.warning(
+        'what is compiled is not kept, so this happens at every start: %s %s; set NUMBA_CACHE_DIR', directory, problem
     )
     return None

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Quaternion
 from nav_msgs.msg import OccupancyGrid as GridMessage
+from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.serde import SerdeError
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image as ImageMessage
@@ -21,7 +22,7 @@ from std_msgs.msg import Header
 
 from seg_perception import frames
 from seg_perception.camera import CameraModel
-from seg_perception.errors import CameraError, FrameError
+from seg_perception.errors import CameraError, ConfigError, FrameError
 from seg_perception.grid import OccupancyGrid
 from seg_perception.io import messages
 
@@ -148,6 +149,23 @@ def occupancy_grid(message: GridMessage, frame: str) -> OccupancyGrid:
     cells = np.array(message.data, np.int8).reshape(info.height, info.width)
     x, y = info.origin.position.x, info.origin.position.y
     return OccupancyGrid(cells, info.resolution, x, y, frame, stamp_ns(message.header.stamp), float('nan'))
+
+
+def require_layout(kind: type, data: bytes) -> None:
+    """Check that the installed message definition has the fields that `io.geometry` writes.
+
+    Raises:
+        ConfigError: it has others.
+    """
+    try:
+        same = len(serialize_message(deserialize_message(data, kind))) == len(data)
+    except (RuntimeError, MemoryError):
+        same = False
+    if not same:
+        raise ConfigError(
+            f'{kind.__module__}.{kind.__name__} has other fields in this ROS release than in Humble to Jazzy; '
+            'use one of these, or adapt io/geometry.py'
+        )
 
 
 def require_frame_id(message: Any, camera: str) -> str:

@@ -32,6 +32,7 @@ from seg_perception.ros.markers import MarkersOutput
 from seg_perception.ros.node import PerceptionNode, start
 from seg_perception.ros.outputs import Outputs
 from seg_perception.ros.startup import init_ros
+from seg_perception.ros.transport import send_in_background
 
 CAMERA = 'bench'
 OUTPUTS = {
@@ -74,6 +75,7 @@ class FramePath:
 
     def __init__(self, engine: Engine, rgb: npt.NDArray[np.uint8], camera: CameraModel, pose: Pose) -> None:
         """Take one picture, uint8 [H, W, 3] RGB of `camera`, as the image of every frame."""
+        send_in_background()
         mounting = ', '.join(f'{v:.6f}' for v in pose.mounting())
         rclpy.init(args=['--ros-args', '-p', f'cameras:=[{CAMERA}]', '-p', f'{CAMERA}.extrinsics:=[{mounting}]'])
         self._engine = _Staged(engine)

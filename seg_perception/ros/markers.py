@@ -7,15 +7,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from nav_msgs.msg import Path
 from visualization_msgs.msg import MarkerArray
 
 from seg_perception.io import geometry
 from seg_perception.labels import LabelMap
-from seg_perception.postprocess import Lanes
+from seg_perception.postprocess import LaneLine, Lanes
+from seg_perception.ros import convert
 from seg_perception.ros.camera_outputs import RELIABLE, Processed
 from seg_perception.ros.config import NodeConfig
-from seg_perception.things import Shown, lane_shapes, newest_of, region_shapes
+from seg_perception.things import ROAD, Shape, Shown, lane_shapes, newest_of, region_shapes
 
 
 class MarkersOutput:
@@ -27,6 +29,10 @@ class MarkersOutput:
         self._paths = {
             side: node.create_lifecycle_publisher(Path, f'~/lanes/{side}', RELIABLE) for side in ('left', 'right')
         }
+        sample = Shape('road', 'front', 1, np.ones((2, 2)), 0.1, ROAD)
+        convert.require_layout(MarkerArray, geometry.markers([sample], [sample.key], 1, 'base_link', 0.0, 1.0))
+        line = LaneLine(1, np.ones(4), np.eye(4), 2.0, 12.0, 10.0)
+        convert.require_layout(Path, geometry.path(line, 1, 'base_link', 0.0))
         self._shown = Shown()
         self._lanes: Lanes | None = None
         self._published_s = -math.inf

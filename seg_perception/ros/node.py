@@ -29,7 +29,7 @@ from seg_perception.ros.processor import Processor
 from seg_perception.ros.startup import init_ros
 from seg_perception.ros.status import CameraStatus
 from seg_perception.ros.tf import PoseSource
-from seg_perception.ros.transport import use_large_segment
+from seg_perception.ros.transport import send_in_background, use_large_segment
 from seg_perception.ros.worker import Worker
 
 EXPIRE_S = 0.1
@@ -258,6 +258,7 @@ def start(node: PerceptionNode) -> None:
 def main(args: list[str] | None = None, engine_factory: EngineFactory = open_engine) -> int:
     """Run the node until SIGINT or SIGTERM; return the exit code: 0, or 1 when it could not start."""
     use_large_segment()
+    send_in_background()
     node = None
     try:
         stop = init_ros(args)

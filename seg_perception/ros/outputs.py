@@ -8,10 +8,12 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
 from nav_msgs.msg import OccupancyGrid as GridMessage
+from rclpy.duration import Duration
 from sensor_msgs.msg import PointCloud2
 
-from seg_perception.grid import OccupancyGrid
+from seg_perception.grid import POINT, OccupancyGrid
 from seg_perception.io import geometry
 from seg_perception.labels import LabelMap
 from seg_perception.ros import convert
@@ -24,6 +26,8 @@ from seg_perception.ros.camera_outputs import (
 from seg_perception.ros.config import NodeConfig
 from seg_perception.ros.markers import MarkersOutput
 from seg_perception.things import all_ground_points, is_placed, newest_of
+
+ARRIVAL_S = 0.5
 
 
 class VehicleOutput(Protocol):
@@ -56,6 +60,7 @@ class PointsOutput:
     def __init__(self, node: Any, config: NodeConfig, labels: LabelMap) -> None:
         self._node, self._config, self._labels = node, config, labels
         self._publisher = node.create_lifecycle_publisher(PointCloud2, '~/points', RELIABLE)
+        convert.require_layout(PointCloud2, geometry.cloud(np.zeros(2, POINT), 1, config.base_frame))
 
     def wanted(self) -> bool:
         """Say whether anybody listens."""
@@ -128,7 +133,8 @@ class GridOutput:
                 self.withdraw()
 
     def close(self) -> None:
-        """Destroy the publisher."""
+        """Destroy the publisher, once a grid that was withdrawn has arrived."""
+        self._publisher.wait_for_all_acked(Duration(seconds=ARRIVAL_S))
         self._node.destroy_lifecycle_publisher(self._publisher)
 
 

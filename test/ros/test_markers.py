@@ -14,11 +14,13 @@ from sensor_msgs.msg import PointCloud2, PointField
 from visualization_msgs.msg import Marker, MarkerArray
 
 from seg_perception.camera import CameraModel, Pose
+from seg_perception.errors import ConfigError
 from seg_perception.grid import POINT
 from seg_perception.io import geometry
 from seg_perception.labels import DEFAULT_LABELS
 from seg_perception.postprocess import LaneLine, Lanes
 from seg_perception.postprocess.ground import ground_table
+from seg_perception.ros import convert
 from seg_perception.ros.config import NodeConfig
 from seg_perception.ros.markers import MarkersOutput
 from seg_perception.things import LINE, Shape, Shown, lane_shapes
@@ -85,6 +87,14 @@ def test_what_is_written_is_what_ros_would_write(frame: str) -> None:
         again = serialize_message(message)
         assert len(again) == len(data)  # the bytes between fields may differ
         assert deserialize_message(again, kind) == message
+
+
+def test_messages_of_another_layout_are_refused() -> None:
+    path = geometry.path(line(1, 1.8), 5, 'base_link', 0.5)
+    convert.require_layout(Path, path)
+    for kind, data in ((Path, path + bytes(8)), (PointCloud2, path), (MarkerArray, path)):
+        with pytest.raises(ConfigError, match=rf'{kind.__name__} has other fields'):
+            convert.require_layout(kind, data)
 
 
 def test_what_one_camera_sees_stays_while_others_are_processed() -> None:

@@ -132,4 +132,4 @@ def test_without_a_place_for_it_code_is_compiled_at_every_start(
     finally:
         compiled._directory.cache_clear()
     assert double(np.ones(2)).tolist() == [2.0, 2.0]
-    assert 'compiled code is not kept' in caplog.text
+    assert 'what is compiled is not kept' in caplog.text

@@ -25,8 +25,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.runtime: $(VENV)/bin/python requirements/runtime.txt requirements/ros.txt requirements/constraints.txt
 	@echo '[2/3] installing the pinned requirements (ROS 2 Jazzy rclpy, ONNX Runtime, OpenCV)'
-	@$(PIP) --no-deps --editable .
-	@$(PIP) $$(grep -E '^(numba|numpy|opencv|platformdirs)' requirements/runtime.txt)
+	@$(PIP) --no-deps --editable . $$(grep -E '^(llvmlite|numba|numpy|opencv|platformdirs)' requirements/constraints.txt)
 	@$(BIN)/python -c 'import seg_perception.pipeline, seg_perception.scene' & \
 	  $(PIP) --requirement requirements/runtime.txt --requirement requirements/ros.txt && wait
 	@touch $@

@@ -10,22 +10,9 @@ import numpy.typing as npt
 from seg_perception.camera import Pose
 from seg_perception.compiled import compiled
 from seg_perception.grid.config import GridConfig
-from seg_perception.grid.types import Observation
-from seg_perception.grid.visibility import PolarView
 
 START_M = 2.0
 """The free distance is unknown when the first known ground ahead begins this much beyond the first visible ground."""
-
-AHEAD_RAD = 0.05
-
-
-def nearest_ahead_m(view: PolarView, o: Observation) -> float:
-    """Return where, along the vehicle's x axis, a camera first sees the ground ahead; infinite when it sees none."""
-    bearing = int(np.abs(view.bearings_rad).argmin())
-    nearest = int(view.nearest[bearing])
-    if abs(view.bearings_rad[bearing]) > AHEAD_RAD or nearest == len(view.ranges_m):
-        return math.inf
-    return float(o.vehicle_from_camera.translation_m[0] + view.ranges_m[nearest])
 
 
 def free_ahead_m(

@@ -56,9 +56,11 @@ def look_up(
     for i in range(rows):
         line = places[top + i, left : left + columns]
         for j in range(columns):
-            r, b = line[j, 0] - first_range, bearing[line[j, 1]]
-            if 0 <= r < ranges and b >= 0:
-                cells[i, j] = polar[b, r]
+            r = np.uint32(line[j, 0] - first_range)  # what is below 0 becomes larger than any range
+            if r < ranges:
+                b = bearing[np.uint16(line[j, 1])]
+                if b >= 0:
+                    cells[i, j] = polar[b, r]
     return cells
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from seg_perception.camera import Pose
 from seg_perception.errors import CameraError
-from seg_perception.grid.ahead import free_ahead_m, nearest_ahead_m
+from seg_perception.grid.ahead import free_ahead_m
 from seg_perception.grid.cells import LEAST, Odds, add_evidence, occupancy, probabilities, vehicle_cells
 from seg_perception.grid.config import GridConfig
 from seg_perception.grid.evidence import UNIT, Evidence, PixelEvidence
@@ -89,7 +89,7 @@ class GridMapper:
         self._stamp_ns, self._pose = stamp_ns, pose
         for o, view in zip(observations, views, strict=True):
             self._camera_stamps_ns[o.camera] = o.stamp_ns
-            self._near_m[o.camera] = nearest_ahead_m(view, o)
+            self._near_m[o.camera] = view.nearest_ahead_m
         return self._snapshot(odds, unit)
 
     def check(self, observations: Sequence[Observation]) -> dict[str, CameraError]:

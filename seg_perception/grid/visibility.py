@@ -23,6 +23,8 @@ Index = npt.NDArray[np.int32]
 
 MIN_HEIGHT_M = 0.05
 KEPT_VIEWS = 32
+AHEAD_RAD = 0.05
+"""A bearing counts as straight ahead up to this."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +43,7 @@ class PolarView:
     last_row: int
     pixel_count: int  # how many these rows have
     nearest: Index  # [B] index of the first range inside the image; R where there is none
+    nearest_ahead_m: float  # along the vehicle's x axis, where the ground ahead is first seen; infinite when it is not
     contact_m: Float  # [R] range of a contact between a range and the one before
     inside_m: Float  # [3] how far behind its contact an obstacle is asked for by cells, from half a cell on
     band_end: Index  # [R + 1] index one past an obstacle whose contact is at a range index: a pixel row at least
@@ -139,6 +142,7 @@ def _build_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarVie
         last_row,
         pixel_count,
         nearest.astype(np.int32),
+        _nearest_ahead_m(pose, ranges, bearings, nearest),
         np.append(ranges[0], (ranges[1:] + ranges[:-1]) / 2),
         np.maximum(np.array([0.0, 0.5, 0.75]) * depth, config.resolution_m / 2),
         band_end.astype(np.int32),
@@ -147,6 +151,13 @@ def _build_view(camera: CameraModel, pose: Pose, config: GridConfig) -> PolarVie
         weight,
         _outline(pose, ranges, bearings, valid),
     )
+
+
+def _nearest_ahead_m(pose: Pose, ranges: Float, bearings: Float, nearest: npt.NDArray[np.intp]) -> float:
+    ahead = int(np.abs(bearings).argmin())
+    if abs(bearings[ahead]) > AHEAD_RAD or nearest[ahead] == len(ranges):
+        return math.inf
+    return float(pose.translation_m[0] + ranges[nearest[ahead]])
 
 
 def _no_ground(pose: Pose) -> CameraError:

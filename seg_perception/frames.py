@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from seg_perception.errors import FrameError
+from seg_perception.camera import CameraModel
+from seg_perception.errors import CameraError, FrameError
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -171,3 +172,16 @@ def labels_to_size(labels: UInt8, width: int, height: int) -> UInt8:
     if labels.shape == (height, width):
         return labels
     return np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+
+
+def require_size(camera: CameraModel, *images: npt.NDArray[np.uint8]) -> None:
+    """Check that images [h, w] have the camera's size: compiled loops do not check where they read.
+
+    Raises:
+        CameraError: one has another.
+    """
+    for image in images:
+        if image.shape != (camera.height, camera.width):
+            raise CameraError(
+                f'an image is {image.shape} but its camera {(camera.height, camera.width)}; expected one size'
+            )

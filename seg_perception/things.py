@@ -93,9 +93,8 @@ def all_ground_points(results: Sequence[CameraResult], grid: GridConfig, labels:
         found.append(points)
     if len(found) < 2:
         return found[0] if found else None
-    return np.concatenate([points.view(np.uint8) for points in found]).view(
-        POINT
-    )  # of records it would pack the fields
+    # As bytes: of records NumPy would pack the fields.
+    return np.concatenate([points.view(np.uint8) for points in found]).view(POINT)
 
 
 def lane_shapes(lanes: Lanes) -> Iterator[Shape]:

@@ -10,13 +10,12 @@ import numpy.typing as npt
 from seg_perception.compiled import compiled
 from seg_perception.grid.config import GridConfig
 from seg_perception.grid.evidence import GAP, Evidence
-from seg_perception.grid.lattice import Places
+from seg_perception.grid.lattice import Float, Places
 from seg_perception.grid.types import FREE, OCCUPIED, UNKNOWN
 from seg_perception.grid.visibility import Index, cell_map
 from seg_perception.grid.walk import Visible
 
 Odds = npt.NDArray[np.int16]
-Float = npt.NDArray[np.float64]
 CellFromVehicle = tuple[float, float, float, float, float, float]
 """column = [0] x + [1] y + [2], row = [3] x + [4] y + [5] of a place in the vehicle frame; whole numbers at corners of cells."""
 

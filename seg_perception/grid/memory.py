@@ -11,10 +11,10 @@ import numpy as np
 
 from seg_perception.camera import Pose
 from seg_perception.compiled import compiled
-from seg_perception.grid.cells import CellFromVehicle, Float, Odds, add_evidence, forget, look_up, mark
+from seg_perception.grid.cells import CellFromVehicle, Odds, add_evidence, forget, look_up, mark
 from seg_perception.grid.config import GridConfig
 from seg_perception.grid.evidence import UNIT, Evidence
-from seg_perception.grid.lattice import cell_tables, centre, places
+from seg_perception.grid.lattice import Float, cell_tables, centre, places
 from seg_perception.grid.walk import Visible
 
 MEMORY = 2.0

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.compiled import compiled
+from seg_perception.frames import require_size
 from seg_perception.grid.config import GridConfig
 from seg_perception.grid.evidence import PixelEvidence
 from seg_perception.grid.types import POINT, GroundPoints, Observation
@@ -68,6 +69,8 @@ def ground_points(
         rows = slice(view.first_row, view.last_row + 1)
         pixels = _evidence(config, labels)(observation.labels[rows], observation.confidence[rows])
         visible = walk(view, pixels)
+    else:
+        require_size(observation.camera_model, observation.labels, observation.confidence)
     tables = _cells(visible.view, config, observation.camera_model.width)
     points: UInt32 = np.empty_like(tables.points)
     count = _fill(

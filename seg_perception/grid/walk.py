@@ -15,7 +15,7 @@ import numpy.typing as npt
 from seg_perception.compiled import compiled
 from seg_perception.errors import CameraError
 from seg_perception.grid.evidence import GAP, HIDDEN, STEPS, SURE, UNSURE_SOLID, Evidence
-from seg_perception.grid.visibility import PolarView
+from seg_perception.grid.visibility import Index, PolarView
 
 EDGE = 8
 """Ranges, some five pixel rows, that the uncertain edge of an obstacle is followed towards the camera."""
@@ -25,8 +25,6 @@ INSIDE = 8
 
 SOLID_GAIN = 2.5
 """Evidence of an obstacle in that of one pixel: many show it, and a place in motion has one image only to be marked."""
-
-Index = npt.NDArray[np.int32]
 
 
 class Visible(NamedTuple):

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.camera import CameraModel, Pose
-from seg_perception.compiled import compiled
+from seg_perception.compiled import compiled, inlined
 from seg_perception.errors import ConfigError
+from seg_perception.frames import require_size
 from seg_perception.labels import LabelMap, Role
 from seg_perception.postprocess.ground import ground_places, ground_rows, ground_table, plane_directions
 from seg_perception.postprocess.masks import role_mask
@@ -133,7 +134,11 @@ def obstacle_footprints(
         labels: uint8 [h, w] class ids.
         camera: intrinsics at the size of `labels`.
         pose: optical frame in the vehicle.
+
+    Raises:
+        CameraError: the labels have not the camera's size.
     """
+    require_size(camera, labels)
     right, down = pose.rotation[2, :2]  # how far the image's axes point up
     if abs(right) > MOST_ROLL or down > 0:
         return ()
@@ -193,7 +198,7 @@ def _contact_places(camera: CameraModel, pose: Pose) -> Complex128:
     return ground_places((rays + below) / 2, pose)
 
 
-@compiled('boolean(int64, int64, int64, int64[::1])')
+@inlined
 def _is_above(column: int, left: int, right: int, row: Int64) -> bool:
     """Say whether the lowest pixel of a column lies, in the image, not below the line between those of two others."""
     return bool((row[column] - row[left]) * (right - left) <= (row[right] - row[left]) * (column - left))

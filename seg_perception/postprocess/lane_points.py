@@ -12,7 +12,7 @@ from numba import types
 
 from seg_perception.camera import CameraModel, Pose
 from seg_perception.compiled import IMAGE, compiled, inlined
-from seg_perception.errors import CameraError
+from seg_perception.frames import require_size
 from seg_perception.postprocess.ground import ground_places, ground_rows, ground_table, plane_directions
 from seg_perception.postprocess.lane_types import LaneConfig
 
@@ -82,11 +82,7 @@ def marking_points(
     Raises:
         CameraError: an image has not the camera's size.
     """
-    for image in (labels, confidence):
-        if image.shape != (camera.height, camera.width):
-            raise CameraError(
-                f'an image is {image.shape} but its camera {(camera.height, camera.width)}; expected one size'
-            )
+    require_size(camera, labels, confidence)
     view = _view(camera, pose, config.max_range_m, config.half_width_m)
     x, y, z = pose.translation_m
     place = (x, y, max(z, 0.1), camera.fy)

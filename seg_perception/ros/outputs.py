@@ -28,6 +28,7 @@ from seg_perception.ros.markers import MarkersOutput
 from seg_perception.things import all_ground_points, is_placed, newest_of
 
 ARRIVAL_S = 0.5
+"""How long a closing node waits until its last grid has reached those who listen reliably."""
 
 
 class VehicleOutput(Protocol):

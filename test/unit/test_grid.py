@@ -225,6 +225,10 @@ def test_labels_of_another_size_than_the_camera_are_refused():
         )
     with pytest.raises(CameraError, match='one size'):
         ground_points(whole._replace(confidence=whole.confidence[:90]), CONFIG, DEFAULT_LABELS)
+    mapper = GridMapper(CONFIG, DEFAULT_LABELS)
+    mapper.update([whole])
+    with pytest.raises(CameraError, match='expected one size'):
+        ground_points(whole._replace(labels=whole.labels[:90]), CONFIG, DEFAULT_LABELS, mapper.visible[whole.camera])
 
 
 @pytest.mark.parametrize(

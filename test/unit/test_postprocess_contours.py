@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seg_perception.camera import CameraModel, Pose
-from seg_perception.errors import ConfigError
+from seg_perception.errors import CameraError, ConfigError
 from seg_perception.labels import DEFAULT_LABELS
 from seg_perception.postprocess import ContourConfig, drivable_outlines, obstacle_footprints
 from seg_perception.postprocess.ground import ground_places, ground_table, plane_directions
@@ -176,3 +176,8 @@ def test_a_footprint_whose_ends_are_out_of_range_keeps_its_middle():
     distance_m = np.hypot(*footprint.contact_m.T[:2])
     assert len(footprint.contact_m) >= 2
     assert (distance_m <= 50.0).all()
+
+
+def test_labels_of_another_size_than_the_camera_have_no_footprints():
+    with pytest.raises(CameraError, match=r'\(160, 480\).*\(320, 480\)'):
+        obstacle_footprints(scene()[:160], DEFAULT_LABELS, ContourConfig(), CAMERA, MOUNT)

@@ -28,7 +28,7 @@ EPILOG = """\b
 Examples:
   seg_perception bench
   seg_perception bench --model engines/deeplab_accurate.onnx --json bench.json
-  seg_perception bench --backend tensorrt --rounds 20
+  seg_perception bench --backend tensorrt --rounds 100
   seg_perception bench --grid
 """
 
@@ -36,8 +36,8 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.option('--model', type=click.Path(path_type=Path), help='ONNX model; the shipped fast one by default.')
 @click.option('--backend', type=click.Choice(BACKENDS), default='auto', show_default=True, help='What runs the model.')
-@click.option('--rounds', type=click.IntRange(1), default=9, show_default=True, help='Interleaved rounds.')
-@click.option('--frames', type=click.IntRange(1), default=20, show_default=True, help='Frames in a round.')
+@click.option('--rounds', type=click.IntRange(1), default=30, show_default=True, help='Interleaved rounds.')
+@click.option('--frames', type=click.IntRange(1), default=6, show_default=True, help='Frames in a round.')
 @click.option('--threads', type=click.IntRange(0), default=0, help='CPU threads of the engine [default: one per core].')
 @click.option('--grid', 'grid_table', is_flag=True, help='Time the grid over cells and cameras instead.')
 @click.option('--json', 'json_file', type=OutputFile(), help='Write the figures to FILE.')
@@ -132,7 +132,7 @@ def _frame_figures(path: Path, backend: str, rounds: int, frames: int, threads: 
 
 def _rounds(timed: dict[str, Callable[[], float]], rounds: int, frames: int) -> dict[str, Any]:
     """Return the median of every round, float [rounds], of each subject in milliseconds; the slow one runs fewer."""
-    counts = {name: max(3, frames // 5) if name == 'baseline' else frames for name in timed}
+    counts = {name: max(2, frames // 5) if name == 'baseline' else frames for name in timed}
     for measure in timed.values():
         for _ in range(WARM_UP):
             measure()

@@ -223,9 +223,12 @@ def _has_role(labels: LabelMap, roles: tuple[Role, ...]) -> npt.NDArray[np.bool_
 
 
 def _things(recorder: Recorder, labels: LabelMap, first: RecordedFrame, hood: float) -> dict[int, Things]:
-    """Find lane lines and footprints as the node does, but afterwards: the node has no work of it while it is timed."""
-    model, mounting = first.camera_model, first.vehicle_from_camera
-    if model is None or mounting is None:
+    """Find lane lines and footprints as the node does, but afterwards: the node has no work of it while it is timed.
+
+    There are none with a calibration of another size, of which the node has warned.
+    """
+    model, mounting, image = first.camera_model, first.vehicle_from_camera, first.image
+    if model is None or mounting is None or (model.width, model.height) != (image.width, image.height):
         return {}
     tracker, contours, things = LaneTracker(LaneConfig(), labels), ContourConfig(), {}
     for stamp in sorted(recorder.labelled.keys() & recorder.confidence.keys()):

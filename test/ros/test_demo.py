@@ -7,17 +7,24 @@ import os
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import pytest
 import rclpy
 from nav_msgs.msg import OccupancyGrid
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
 
+from seg_perception.cli.demo import _things
+from seg_perception.frames import from_array
 from seg_perception.io import messages
 from seg_perception.io.bag_writer import BagWriter
+from seg_perception.io.recording import RecordedFrame
+from seg_perception.labels import DEFAULT_LABELS
 from seg_perception.ros.recorder import Recorder
+from seg_perception.scene import Drive, default_camera
 
 START_NS = 1_700_000_000_000_000_000
 
@@ -50,6 +57,19 @@ def test_a_recording_without_a_readable_frame_is_one_line(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith(f'seg_perception: error: {tmp_path}/frames: no frame could be read: ')
     assert done.stderr.count('\n') == 1
+
+
+@pytest.mark.parametrize(('scale', 'placed'), [(1.0, True), (0.75, False)])
+def test_nothing_is_drawn_on_the_ground_with_a_calibration_of_another_size(scale, placed):
+    truth = Drive(7).frame(0).cameras['front']
+    camera, pose = default_camera()
+    of = camera.resized(round(camera.width * scale), round(camera.height * scale))
+    first = RecordedFrame('front', 1, 'optical', from_array(truth.image, 'rgb8'), of, pose, None)
+    labels = np.ascontiguousarray(truth.labels[::2, ::2])
+    recorder = SimpleNamespace(
+        labelled={1: SimpleNamespace(labels=labels)}, confidence={1: np.full_like(labels, 255)}, odometry={}
+    )
+    assert bool(_things(recorder, DEFAULT_LABELS, first, 0.0)) == placed
 
 
 def test_grids_are_told_apart_by_the_nodes_own_frame_names():

@@ -12,8 +12,6 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from seg_perception.errors import ConfigError, RecordingError
 from seg_perception.frames import from_array, to_rgb
 from seg_perception.io import messages
-from seg_perception.io.bag_cameras import choose_cameras
-from seg_perception.io.bag_source import Topic
 from seg_perception.io.bag_writer import BagWriter
 from seg_perception.io.recording import RecordingOptions, open_recording
 
@@ -220,37 +218,6 @@ def test_several_image_topics_are_listed_and_can_be_chosen(two_cameras):
     assert [f.camera for f in frames] == ['left', 'right'] * 3
     with pytest.raises(RecordingError, match=r'no images on /rear/image_raw; image topics are /left'):
         open_recording(str(two_cameras), RecordingOptions(topics=('/rear/image_raw',)))
-
-
-@pytest.mark.parametrize(
-    ('topics', 'cameras'),
-    [
-        (['/image_raw'], ['image_raw']),
-        (['/front/image_raw', '/front/image_raw/compressed', '/rear/image/compressed'], ['front', 'rear']),
-        (['/car/front/left/image', '/car/front/right/image'], ['left', 'right']),
-        (['/a/cam/image_raw', '/b/cam/image_raw'], ['a_cam', 'b_cam']),
-        (['/cam/left', '/cam/right'], ['cam_left', 'cam_right']),
-    ],
-)
-def test_cameras_are_named_after_as_much_of_their_topics_as_tells_them_apart(topics, cameras):
-    found = [Topic(t, messages.COMPRESSED_IMAGE if 'compressed' in t else messages.IMAGE, 1) for t in topics]
-    assert [c.name for c in choose_cameras('bag', tuple(found), RecordingOptions(all_topics=True))] == cameras
-
-
-@pytest.mark.parametrize(
-    ('images', 'infos', 'expected'),
-    [
-        (['/front/image_raw'], ['/front/camera_info', '/rear/camera_info'], ['/front/camera_info']),
-        (['/front/image_raw/compressed'], ['/front/camera_info', '/rear/camera_info'], ['/front/camera_info']),
-        (['/front/image_raw'], ['/calibration'], ['/calibration']),
-        (['/front/image_raw'], ['/calibration', '/other'], [None]),
-        (['/front/image_raw', '/rear/image_raw'], ['/calibration'], [None, None]),
-    ],
-)
-def test_a_calibration_that_stands_elsewhere_is_taken_only_when_nothing_else_is_there(images, infos, expected):
-    topics = [*(Topic(t, messages.IMAGE, 1) for t in images), *(Topic(t, messages.CAMERA_INFO, 1) for t in infos)]
-    cameras = choose_cameras('bag', tuple(topics), RecordingOptions(all_topics=True))
-    assert [c.info_topic for c in cameras] == expected
 
 
 def test_several_odometry_topics_are_not_guessed(tmp_path, made):

@@ -19,10 +19,18 @@ from seg_perception.postprocess import Lanes, above_ground, role_mask
 from seg_perception.ros import convert
 from seg_perception.ros.config import NodeConfig
 
+try:
+    from rclpy.event_handler import PublisherEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import PublisherEventCallbacks
+
 RELIABLE = QoSProfile(depth=1)
 """Reliable matches both kinds of subscribers; with one message kept it never blocks the node."""
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """For late joiners; Nav2's static layer asks for it."""
+NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
+"""A subscriber whose QoS does not fit is told so by its own process, and by `doctor`. Were it told here as well, rclpy's executor
+would ask for two events of every publisher at every message that comes in: a quarter of what receiving an image costs."""
 
 UInt8 = npt.NDArray[np.uint8]
 

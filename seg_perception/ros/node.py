@@ -23,6 +23,7 @@ from seg_perception.errors import ConfigError, SegPerceptionError
 from seg_perception.paths import default_model
 from seg_perception.ros import parameters
 from seg_perception.ros.camera_input import CameraInput, require_own_topics
+from seg_perception.ros.camera_outputs import NO_EVENTS
 from seg_perception.ros.diagnostics import Diagnostics
 from seg_perception.ros.outputs import Outputs
 from seg_perception.ros.processor import Processor
@@ -75,6 +76,10 @@ class PerceptionNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._on_parameters)
         self._transitions, change_state = self._service(GetAvailableTransitions), self._service(ChangeState)
         self._change_state, change_state.callback = change_state.callback, self._on_change_state
+
+    def create_lifecycle_publisher(self, *args: Any, **kwargs: Any) -> Any:
+        """Create a publisher with `NO_EVENTS`."""
+        return super().create_lifecycle_publisher(*args, event_callbacks=NO_EVENTS, **kwargs)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the engine and create subscriptions and publishers."""

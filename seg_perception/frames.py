@@ -174,6 +174,11 @@ def labels_to_size(labels: UInt8, width: int, height: int) -> UInt8:
     return np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
 
 
+def fits(camera: CameraModel, image: Image) -> bool:
+    """Say whether a calibration is for images of this size."""
+    return (camera.width, camera.height) == (image.width, image.height)
+
+
 def require_size(camera: CameraModel, *images: npt.NDArray[np.uint8]) -> None:
     """Check that images [h, w] have the camera's size: compiled loops do not check where they read.
 

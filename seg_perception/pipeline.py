@@ -14,7 +14,7 @@ import numpy.typing as npt
 from seg_perception.camera import CameraModel, Pose, rows_above_hood
 from seg_perception.engine.base import Engine
 from seg_perception.errors import CameraError
-from seg_perception.frames import Image, to_network
+from seg_perception.frames import Image, fits, to_network
 from seg_perception.grid import GridConfig, GridMapper, Observation, OccupancyGrid, Visible
 from seg_perception.labels import VOID
 from seg_perception.postprocess import LaneConfig, Lanes, LaneTracker, RegionConfig, above_ground, clean_labels
@@ -216,7 +216,7 @@ class Pipeline:
         camera = frame.camera_model
         if camera is None:
             return None
-        if (camera.width, camera.height) != (frame.image.width, frame.image.height):
+        if not fits(camera, frame.image):
             raise CameraError(
                 f'{frame.camera}: camera_info is for {camera.width}x{camera.height} but the image is '
                 f'{frame.image.width}x{frame.image.height}; publish the calibration of this image size'

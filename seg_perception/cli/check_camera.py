@@ -16,7 +16,7 @@ from seg_perception.camera import CameraModel, Pose
 from seg_perception.cli.option_types import Number, OutputFile
 from seg_perception.cli.recording_options import recording_options
 from seg_perception.errors import CameraError, ConfigError, RecordingError
-from seg_perception.frames import to_rgb
+from seg_perception.frames import fits, to_rgb
 from seg_perception.io.recording import RecordedFrame, RecordingOptions, open_recording
 from seg_perception.mounting import Angles, MountingEstimate, estimate_mounting, mounted_angles, road_segments
 
@@ -73,7 +73,7 @@ def command(recording: str, lane_width: float | None, limit: int, tolerance: flo
         raise CameraError(f'{recording}: no calibration found; give --camera-info FILE')
     if pose is None:
         raise CameraError(f'{recording}: no camera pose found; give --extrinsics x,y,z,roll,pitch,yaw')
-    wrong = next((f.image for f in frames if (f.image.width, f.image.height) != (camera.width, camera.height)), None)
+    wrong = next((f.image for f in frames if not fits(camera, f.image)), None)
     if wrong is not None:
         raise CameraError(
             f'{recording}: the calibration is for {camera.width}x{camera.height} and an image is '

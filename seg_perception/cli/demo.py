@@ -23,7 +23,7 @@ from seg_perception.cli.option_types import Number
 from seg_perception.cli.recording_options import HOOD_HELP, SixNumbers
 from seg_perception.draw import footprints, grid_picture, grid_things, lane_lines, overlay
 from seg_perception.errors import RecordingError, SegPerceptionError
-from seg_perception.frames import labels_to_size
+from seg_perception.frames import fits, labels_to_size
 from seg_perception.grid import Observation
 from seg_perception.labels import DEFAULT_LABELS, LabelMap, Role
 from seg_perception.metrics import binary_iou, confusion_matrix
@@ -227,8 +227,8 @@ def _things(recorder: Recorder, labels: LabelMap, first: RecordedFrame, hood: fl
 
     There are none with a calibration of another size, of which the node has warned.
     """
-    model, mounting, image = first.camera_model, first.vehicle_from_camera, first.image
-    if model is None or mounting is None or (model.width, model.height) != (image.width, image.height):
+    model, mounting = first.camera_model, first.vehicle_from_camera
+    if model is None or mounting is None or not fits(model, first.image):
         return {}
     tracker, contours, things = LaneTracker(LaneConfig(), labels), ContourConfig(), {}
     for stamp in sorted(recorder.labelled.keys() & recorder.confidence.keys()):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_perception.engine.base import Engine, Prediction
-from seg_perception.frames import Image, to_network
+from seg_perception.frames import Image, fits, to_network
 from seg_perception.io.prefetch import Prefetch
 from seg_perception.io.recording import RecordedFrame, Recording
 from seg_perception.offline.earlier import EarlierRun
@@ -90,7 +90,7 @@ def _prepared(recording: Recording, shape: tuple[int, int, int], max_batch: int)
 def _shrunk(frame: RecordedFrame, rgb: UInt8) -> RecordedFrame:
     """Let the frame carry the network's input in place of the big image; a calibration of another size stays seen."""
     camera, height, width = frame.camera_model, rgb.shape[0], rgb.shape[1]
-    if camera is not None and (camera.width, camera.height) != (frame.image.width, frame.image.height):
+    if camera is not None and not fits(camera, frame.image):
         return frame
     return frame._replace(
         image=Image(rgb, 'rgb8', width, height),

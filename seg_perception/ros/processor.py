@@ -10,6 +10,7 @@ from sensor_msgs.msg import CameraInfo
 
 from seg_perception.engine import Engine
 from seg_perception.errors import CameraError, FrameError
+from seg_perception.frames import fits
 from seg_perception.pipeline import Frame, Labelled, Pipeline, PipelineConfig, Result
 from seg_perception.ros import convert
 from seg_perception.ros.camera_input import Calibration, CameraInput
@@ -208,7 +209,7 @@ class Processor:
             missing,
             'no camera_info yet, so no grid from this camera; publish its calibration',
         )
-        mismatch = model is not None and (model.width, model.height) != (picture.width, picture.height)
+        mismatch = model is not None and not fits(model, picture)
         text = '' if model is None else f'camera_info is for {model.width}x{model.height}'
         text += (
             f', the image is {picture.width}x{picture.height}: no grid from this camera; publish the right calibration'

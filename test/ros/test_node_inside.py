@@ -8,7 +8,6 @@ import time
 
 import numpy as np
 import pytest
-from builtin_interfaces.msg import Time
 from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
 from rclpy.serialization import deserialize_message, serialize_message
@@ -24,8 +23,7 @@ ROAD = np.full((64, 96, 3), DEFAULT_LABELS.classes[0].color, np.uint8)
 
 
 def stamp(seconds):
-    ns = round(seconds * 1e9)
-    return Time(sec=ns // 10**9, nanosec=ns % 10**9)
+    return convert.stamp_message(round(seconds * 1e9))
 
 
 def calibration(f):
